@@ -1,0 +1,1 @@
+"""A local stand-in of the control plane, for development only."""

@@ -1,0 +1,1 @@
+"""Entries of the file system: listing, transfer and removal."""

@@ -1,0 +1,1 @@
+"""The process that owns the socket and everything that outlives a request."""

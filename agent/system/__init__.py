@@ -1,0 +1,1 @@
+"""What the agent is and runs on: version, directories, health, metrics, environment."""

@@ -1,0 +1,1 @@
+"""The HTTP kit: typed route tables, guard, errors, server, websockets and OpenAPI."""

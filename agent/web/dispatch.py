@@ -1,0 +1,195 @@
+"""The life of one request: find the route, check the caller, call, answer, log.
+
+Everything passes here, so that no route can forget a rule: prefixes are stripped once,
+the guard runs before any work, and every failure leaves as the envelope.
+"""
+
+import itertools
+import logging
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from agent.errors import UnavailableError, UnsupportedMediaError
+from agent.settings import Settings
+from agent.web.errors import Failure, failure_of, response_of
+from agent.web.guard import Guard
+from agent.web.query import parse_query, unquote
+from agent.web.router import Match, Router
+from agent.web.routes import Route, Routes
+
+log = logging.getLogger("agent.request")
+
+CLIENT_CLOSED_REQUEST = 499
+"""What the log says of a client that left; the status never reaches a wire."""
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+CLOSE_CLEANLY = struct.pack("ii", 0, 0)
+
+
+class Dispatcher:
+    """Answers every request of one agent.
+
+    Args:
+        tables: The route tables of all subsystems.
+        settings: The agent's options.
+        guard: Who may call; by default the one that `settings` describes.
+        generation: Which api process of this agent this is; begins the request ids.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[Routes],
+        settings: Settings,
+        *,
+        guard: Guard | None = None,
+        generation: int = 1,
+    ) -> None:
+        self.router = Router(route for table in tables for route in table)
+        self.guard = guard or Guard(settings)
+        self.draining = False
+        """True from SIGTERM on: only public routes are still answered."""
+        self.in_flight = 0
+        """Requests being answered, websockets not counted."""
+        self._ids = itertools.count(1)
+        self._generation = generation
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; never raises but for cancellation."""
+        started = time.monotonic()
+        request_id = f"{self._generation:x}-{next(self._ids):x}"
+        path = self.router.canonical(request.rel_url.raw_path)
+        route: Route | None = None
+        failure: Failure | None = None
+        self.in_flight += 1
+        try:
+            query = parse_query(request.rel_url.raw_query_string)
+            match = self._admit(request, path, query)
+            route = match.route
+            if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+                reset_if_we_die(request)
+            response = await route.call(request, match.names, query)
+        except ConnectionResetError:
+            # The client left. What it started goes on; there is nobody to tell.
+            self._log(request, route, started, request_id, CLIENT_CLOSED_REQUEST)
+            raise
+        except Exception as error:
+            failure = failure_of(error)
+            if not failure.expected:
+                log.exception("request %s failed", request_id, exc_info=error)
+            response = self._failed(request, failure, path)
+        finally:
+            self.in_flight -= 1
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request_id
+        status = failure.status if failure else response.status
+        sent = response.content_length
+        self._log(request, route, started, request_id, status, sent)
+        return response
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer `Expect: 100-continue`: refuse before the body is sent, or ask for it."""
+        if request.headers.get("Expect", "").lower() != "100-continue":
+            return response_of(
+                Failure(417, "EXPECTATION_FAILED", "unknown expectation", {}, True),
+                path=request.path,
+                method=request.method,
+            )
+        path = self.router.canonical(request.rel_url.raw_path)
+        try:
+            self._admit(request, path, parse_query(request.rel_url.raw_query_string))
+        except Exception as error:  # noqa: BLE001 - told as in `handle`
+            return self._failed(request, failure_of(error), path)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The line above is no part of the response that follows.
+        request.writer.output_size = 0
+        return None
+
+    def _admit(
+        self, request: web.Request, path: str, query: dict[str, list[str]]
+    ) -> Match:
+        """Find the route and check the caller, in an order that tells strangers nothing."""
+        try:
+            match = self.router.match(request.method, path)
+        except Exception:
+            self.guard.check(request, None, query)
+            raise
+        self.guard.check(request, match.route, query)
+        if self.draining and not match.route.public:
+            raise UnavailableError("the agent is shutting down")
+        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":
+            # Two hundred kilobytes can inflate to two hundred megabytes.
+            raise UnsupportedMediaError(
+                f"content encoding {encoding!r} is not accepted"
+            )
+        return match
+
+    def _failed(
+        self, request: web.Request, failure: Failure, path: str
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            # Part of an answer is out: cut the connection, so that the client sees
+            # a broken transfer and not a short file.
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the answer broke off")
+        return response_of(failure, path=unquote(path), method=request.method)
+
+    def _log(
+        self,
+        request: web.Request,
+        route: Route | None,
+        started: float,
+        request_id: str,
+        status: int,
+        sent: int | None = None,
+    ) -> None:
+        """Write the request's line: template, never path, query, body or command."""
+        read_only = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+        level = logging.INFO
+        if status < HTTPStatus.BAD_REQUEST and read_only:
+            # Probes and polls would drown what matters.
+            level = logging.DEBUG
+        if not log.isEnabledFor(level):
+            return
+        log.log(
+            level,
+            "request",
+            extra={
+                "facts": {
+                    "request": request_id,
+                    "method": request.method,
+                    "route": route.path if route else None,
+                    "status": status,
+                    "ms": round((time.monotonic() - started) * 1000, 2),
+                    "in": request.content_length,
+                    "out": sent,
+                }
+            },
+        )
+
+
+def reset_if_we_die(request: web.Request) -> None:
+    """Make the kernel reset this connection, not close it, should the process die.
+
+    The official sync SDK sends any request again, POST too, when its connection is
+    closed before the first byte of the answer; after a reset it does not. The server
+    takes this back before the answer is finished (`server.py`).
+    """
+    _set_linger(request.transport, RESET_ON_CLOSE)
+
+
+def close_cleanly(request: web.BaseRequest) -> None:
+    """Take back `reset_if_we_die`."""
+    _set_linger(request.transport, CLOSE_CLEANLY)
+
+
+def _set_linger(transport: object, value: bytes) -> None:
+    get_extra_info = getattr(transport, "get_extra_info", None)
+    sock = get_extra_info("socket") if get_extra_info else None
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)

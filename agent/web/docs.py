@@ -1,0 +1,80 @@
+"""`GET /openapi.json`, and `GET /docs`: a page that shows it.
+
+The viewer is Swagger UI (Apache-2.0), kept in `viewer/` as its project ships it, so that
+the page needs nothing from outside. All its addresses are relative and so hold behind
+every path prefix.
+"""
+
+import asyncio
+import importlib.metadata
+from importlib import resources
+
+from aiohttp import web
+
+from agent import wire
+from agent.errors import NotFoundError
+from agent.web.openapi import document
+from agent.web.routes import Routes
+from agent.web.server import DISPATCHER
+
+routes = Routes("docs")
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "start.js": "text/javascript; charset=utf-8",
+}
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Toolbox agent API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="docs"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+# Nothing from elsewhere, nothing inline but the viewer's own styles, no framing.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@routes.get("/openapi.json")
+async def openapi(request: web.Request) -> web.Response:
+    """Describe every route of this agent as OpenAPI 3.1."""
+    routes_served = request.app[DISPATCHER].router.routes
+    version = importlib.metadata.version("toolbox-agent")
+    body = wire.encode(document(routes_served, version))
+    return web.Response(body=body, content_type="application/json")
+
+
+@routes.get("/docs")
+async def docs() -> web.Response:
+    """Show the API in a browser."""
+    return web.Response(text=PAGE, content_type="text/html", headers=PAGE_HEADERS)
+
+
+@routes.get("/docs/{asset}", errors=(404,))
+async def docs_asset(asset: str) -> web.Response:
+    """Serve a part of the page."""
+    if asset not in ASSETS:
+        raise NotFoundError(f"no such asset: {asset}")
+    source = resources.files("agent.web").joinpath("viewer", asset)
+    return web.Response(
+        body=await asyncio.to_thread(source.read_bytes),
+        headers={"Content-Type": ASSETS[asset], "X-Content-Type-Options": "nosniff"},
+    )

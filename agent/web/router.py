@@ -1,0 +1,117 @@
+"""Finds the route for a path in any of the four forms in which clients write it.
+
+The forms (contract 00 §2): bare; `/toolbox/{sandbox}/toolbox/…` (control plane and first
+SDKs); `/toolbox/{sandbox}/…` (today's proxy); `/{sandbox}/…` (newest SDK without a path in
+its proxy URL). The path is matched as it was sent, still percent-encoded, so that an
+encoded slash stays inside its segment. One trailing slash is accepted everywhere and
+nothing is ever redirected: a 3xx on DELETE broke clients.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.errors import MethodNotAllowedError, NotFoundError
+from agent.web.query import unquote
+from agent.web.routes import Route
+
+
+@dataclass(frozen=True)
+class Match:
+    """A route and the path segments it names, decoded."""
+
+    route: Route
+    names: dict[str, str]
+
+
+@dataclass
+class _Node:
+    """One position in the tree of path segments; literal names win over `{name}`."""
+
+    literal: dict[str, "_Node"] = field(default_factory=dict)
+    variable: "_Node | None" = None
+    routes: dict[str, Route] = field(default_factory=dict)
+
+
+class Router:
+    """All routes of the agent, by path and method."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._root = _Node()
+        for route in self.routes:
+            self._add(route)
+        # Generated, never listed by hand, so that no route is taken for a sandbox id.
+        self.first_segments = frozenset(route.segments[0] for route in self.routes)
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for segment in route.segments:
+            if segment.startswith("{"):
+                node.variable = node.variable or _Node()
+                node = node.variable
+            else:
+                node = node.literal.setdefault(segment, _Node())
+        if route.method in node.routes:
+            raise ValueError(f"two routes for {route.method} {route.path}")
+        node.routes[route.method] = route
+
+    def canonical(self, raw_path: str) -> str:
+        """Return `raw_path` without a client's prefix and without a trailing slash."""
+        segments = raw_path.split("/")[1:]
+        if segments and segments[0] == "toolbox" and len(segments) > 1 and segments[1]:
+            segments = segments[2:]
+            if segments and segments[0] == "toolbox":
+                segments = segments[1:]
+        elif (
+            len(segments) > 1
+            and segments[0]
+            and segments[0] not in self.first_segments
+            and segments[1] in self.first_segments
+        ):
+            segments = segments[1:]
+        if len(segments) > 1 and not segments[-1]:
+            segments = segments[:-1]
+        return "/" + "/".join(segments)
+
+    def match(self, method: str, path: str) -> Match:
+        """Return the route for a canonical path.
+
+        Raises:
+            NotFoundError: No route has this path.
+            MethodNotAllowedError: It has other methods; they are named.
+        """
+        values: list[str] = []
+        node = _find(self._root, path[1:].split("/"), 0, values)
+        if node is None:
+            raise NotFoundError(f"no route for {unquote(path)}")
+        route = node.routes.get("GET" if method == "HEAD" else method)
+        if route is None:
+            allowed = sorted(
+                {*node.routes, *(["HEAD"] if "GET" in node.routes else [])}
+            )
+            raise MethodNotAllowedError(
+                f"{method} is not allowed on {unquote(path)}", allowed=tuple(allowed)
+            )
+        wanted = [each[1:-1] for each in route.segments if each.startswith("{")]
+        return Match(route, dict(zip(wanted, map(unquote, values), strict=True)))
+
+
+def _find(
+    node: _Node, segments: list[str], position: int, values: list[str]
+) -> _Node | None:
+    """Walk to the node for `segments`, filling `values` with the variable ones."""
+    if position == len(segments):
+        return node if node.routes else None
+    segment = segments[position]
+    literal = node.literal.get(segment)
+    if literal is not None:
+        found = _find(literal, segments, position + 1, values)
+        if found is not None:
+            return found
+    if node.variable is None or not segment:
+        return None
+    values.append(segment)
+    found = _find(node.variable, segments, position + 1, values)
+    if found is None:
+        values.pop()
+    return found

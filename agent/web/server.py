@@ -1,0 +1,192 @@
+"""Serves the application on sockets that somebody else opened.
+
+aiohttp's connection handler with what a daemon that faces strangers needs besides: a
+limit on the time that headers may take, a limit on connections, our envelope for what
+the HTTP parser refuses, and the reset-on-death option taken back before an answer ends.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web, web_protocol
+from aiohttp.http_parser import HttpRequestParser
+
+from agent import wire
+from agent.settings import SESSION_HEADER_LIMIT_BYTES, Settings
+from agent.web.dispatch import Dispatcher, close_cleanly
+from agent.web.errors import envelope, of_status, response_of
+
+log = logging.getLogger("agent.server")
+
+DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+
+PARSER_MESSAGES = {
+    400: "malformed request",
+    413: "request too large",
+    431: "request headers too large",
+}
+
+
+class Connection(web_protocol.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_agent", "_header_timer")
+
+    def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._agent = agent
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or turn it away when there are too many."""
+        super().connection_made(transport)
+        if not self._agent.admit(self):
+            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types
+            transport.write(_OVERLOADED)
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._stop_header_timer()
+        self._agent.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; a request's headers must be whole within the limit."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before or self._upgraded:
+            self._stop_header_timer()
+        elif self._header_timer is None and self._between_requests():
+            self._header_timer = self._loop.call_later(
+                self._agent.settings.header_timeout_s, self.force_close
+            )
+
+    def _between_requests(self) -> bool:
+        return self._current_request is None and not self._messages
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    async def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; from its first byte on a close may be clean again."""
+        close_cleanly(request)
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, or what escaped the dispatcher."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer broke off")
+        if status >= 500:
+            log.error("unhandled error", exc_info=exc)
+        failure = of_status(status, PARSER_MESSAGES.get(status, "request failed"))
+        response = response_of(failure, path="", method="")
+        response.force_close()
+        return response
+
+
+class Server:
+    """Listens for one application.
+
+    Args:
+        app: The application, not started yet.
+        settings: Time and connection limits.
+    """
+
+    def __init__(self, app: web.Application, settings: Settings) -> None:
+        self.settings = settings
+        # The pure-Python parser had every request-smuggling bug that was found.
+        if HttpRequestParser.__module__ != "aiohttp._http_parser":
+            raise RuntimeError("aiohttp's C extensions are missing; reinstall aiohttp")
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Start the application and answer on `sockets`."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            sock.setblocking(False)
+            self._listeners.append(
+                await loop.create_server(self._connection, sock=sock, backlog=1024)
+            )
+
+    def stop_listening(self) -> None:
+        """Accept no further connection; those that are open go on."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def aclose(self) -> None:
+        """Close everything: connections, then the application."""
+        self.stop_listening()
+        await self._runner.cleanup()
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in; False when there are too many."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.settings.max_connections
+
+    def leave(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+
+    def _connection(self) -> Connection:
+        manager = self._runner.server
+        assert manager is not None  # noqa: S101 - the runner is set up
+        return Connection(
+            self,
+            manager,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=self.settings.keepalive_s,
+            lingering_time=self.settings.linger_s,
+            max_line_size=SESSION_HEADER_LIMIT_BYTES,
+            max_field_size=SESSION_HEADER_LIMIT_BYTES,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+
+
+READ_BUFFER_BYTES = 256 * 1024
+"""Of a request's body held before the client is told to wait."""
+
+_OVERLOADED_BODY = wire.encode(
+    envelope(of_status(503, "too many connections"), path="", method="")
+)
+_OVERLOADED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8"
+    b"\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: "
+    + str(len(_OVERLOADED_BODY)).encode()
+    + b"\r\n\r\n"
+    + _OVERLOADED_BODY
+)
+
+
+def application(dispatcher: Dispatcher, settings: Settings) -> web.Application:
+    """Return an application whose every request goes to `dispatcher`."""
+    app = web.Application(client_max_size=settings.body_max_bytes)
+    app[DISPATCHER] = dispatcher
+    app.router.add_route(
+        "*",
+        "/{path:.*}",
+        dispatcher.handle,
+        expect_handler=dispatcher.expect,
+    )
+    return app

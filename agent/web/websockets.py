@@ -1,0 +1,92 @@
+"""Websockets by the rules that every official client lives with (contract 30 §4).
+
+No compression (it costs a factor of twenty), no enforced pongs (a client may block in its
+own callback), one of the offered subprotocols chosen, frames of at most 32 KiB, and a
+close reason that fits its frame. All open sockets are known, so that a shutdown can close
+them with 1001.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import web
+from aiohttp.http import WSCloseCode
+
+from agent.errors import InvalidRequestError
+from agent.web.guard import is_upgrade
+
+FRAME_BYTES = 32 * 1024
+"""Largest payload of one message we send (contract 30 §4)."""
+REASON_BYTES = 123
+"""RFC 6455 §5.5: a control frame holds 125 bytes, two of them the code."""
+MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message taken from a client: interpreter code arrives in one."""
+CLOSE_LIMIT_S = 1.0
+"""Time a client has to answer a close."""
+
+VERSION_TOKEN = "X-Daytona-SDK-Version~"  # noqa: S105 - a subprotocol's name
+EXIT_CONTROL = "X-Daytona-Pty-Exit-Control"
+SECRET_TOKEN = "X-Daytona-Pty-Envs~"  # noqa: S105 - a subprotocol's name
+
+
+def choose_subprotocol(offered: Sequence[str]) -> str | None:
+    """Return the one offered subprotocol to select, or None when none is ours."""
+    for token in offered:
+        if token.startswith(VERSION_TOKEN):
+            return token
+    if EXIT_CONTROL in offered:
+        return EXIT_CONTROL
+    ours = [token for token in offered if token.startswith("X-Daytona-")]
+    # The environment token carries secrets, so it is echoed only if nothing else can be.
+    return min(ours, key=lambda token: token.startswith(SECRET_TOKEN), default=None)
+
+
+def reason_bytes(reason: str) -> bytes:
+    """Return a close reason cut to what its frame holds, at a character's end."""
+    return reason.encode()[:REASON_BYTES].decode("utf-8", "ignore").encode()
+
+
+class Websockets:
+    """All open websockets of the agent."""
+
+    def __init__(self) -> None:
+        self._open: set[web.WebSocketResponse] = set()
+
+    async def accept(self, request: web.Request) -> web.WebSocketResponse:
+        """Upgrade the request.
+
+        Raises:
+            InvalidRequestError: It does not ask for an upgrade.
+        """
+        if not is_upgrade(request):
+            raise InvalidRequestError("a websocket upgrade is required")
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        chosen = choose_subprotocol([each.strip() for each in offered.split(",")])
+        socket = web.WebSocketResponse(
+            protocols=(chosen,) if chosen else (),
+            compress=False,
+            max_msg_size=MESSAGE_BYTES,
+            timeout=CLOSE_LIMIT_S,
+        )
+        await socket.prepare(request)
+        self._open.add(socket)
+        return socket
+
+    def forget(self, socket: web.WebSocketResponse) -> None:
+        """Drop a socket that its handler is done with."""
+        self._open.discard(socket)
+
+    async def close_all(self) -> None:
+        """Close every open socket with 1001, all at once."""
+        sockets = tuple(self._open)
+        await asyncio.gather(
+            *(
+                socket.close(
+                    code=WSCloseCode.GOING_AWAY, message=b"the agent is shutting down"
+                )
+                for socket in sockets
+            )
+        )
+
+
+WEBSOCKETS = web.AppKey("websockets", Websockets)
