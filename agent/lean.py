@@ -74,7 +74,7 @@ def _package(spec: ModuleSpec) -> _Deferred:
     package.__package__ = "aiohttp"
     source = ""
     if spec.origin:
-        with open(spec.origin, encoding="utf-8") as file:  # noqa: PTH123 - import-light
+        with open(spec.origin, encoding="utf-8") as file:
             source = file.read(200)
     version = re.search(r'__version__ = "([^"]+)"', source)
     if version is None:

@@ -107,7 +107,7 @@ class Settings:
     token: str = _option(
         str,
         "",
-        "the caller's token; better given by --token-file or --token-fd",
+        "the token that callers must show; removed from the environment at start",
         secret=True,
     )
     token_file: str = _option(str, "", "file whose first line is the token")
@@ -127,6 +127,9 @@ class Settings:
         "",
         "key of signed file URLs; none given: such URLs need a token",
         secret=True,
+    )
+    signing_key_file: str = _option(
+        str, "", "file whose first line is the key of signed file URLs"
     )
     allowed_hosts: tuple[str, ...] = _option(
         _names, (), "further Host names that are ours, separated by commas"
@@ -248,6 +251,11 @@ def variable(option: Field[Any]) -> str:
     return "TOOLBOX_" + option.name.upper()
 
 
+def is_secret(option: Field[Any]) -> bool:
+    """Tell whether the option is one that must not stand on a command line."""
+    return bool(option.metadata["secret"])
+
+
 def flag(option: Field[Any]) -> str:
     """Return the option's name on the command line."""
     return "--" + option.name.replace("_", "-")
@@ -318,11 +326,11 @@ def work_dir(settings: Settings, environ: Mapping[str, str]) -> str:
         SettingsError: It is not a directory.
     """
     if settings.work_dir:
-        chosen = os.path.abspath(os.path.expanduser(settings.work_dir))  # noqa: PTH100, PTH111 - bytes-safe and import-light
+        chosen = os.path.abspath(os.path.expanduser(settings.work_dir))
     elif settings.home_as_work_dir:
-        chosen = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
+        chosen = environ.get("HOME") or os.path.expanduser("~")
     else:
-        chosen = os.getcwd()  # noqa: PTH109
-    if not os.path.isdir(chosen):  # noqa: PTH112
+        chosen = os.getcwd()
+    if not os.path.isdir(chosen):
         raise SettingsError(f"work dir is not a directory: {chosen}")
     return chosen

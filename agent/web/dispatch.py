@@ -4,6 +4,7 @@ Everything passes here, so that no route can forget a rule: prefixes are strippe
 the guard runs before any work, and every failure leaves as the envelope.
 """
 
+import asyncio
 import itertools
 import logging
 import socket
@@ -16,7 +17,7 @@ from aiohttp import hdrs, web
 
 from agent.errors import UnavailableError, UnsupportedMediaError
 from agent.settings import Settings
-from agent.web.errors import Failure, failure_of, response_of
+from agent.web.errors import Failure, failure_of, of_status, response_of
 from agent.web.guard import Guard
 from agent.web.query import parse_query, unquote
 from agent.web.router import Match, Router
@@ -24,6 +25,7 @@ from agent.web.routes import Route, Routes
 
 log = logging.getLogger("agent.request")
 
+READ_ONLY = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 CLIENT_CLOSED_REQUEST = 499
 """What the log says of a client that left; the status never reaches a wire."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -53,23 +55,34 @@ class Dispatcher:
         self.draining = False
         """True from SIGTERM on: only public routes are still answered."""
         self.in_flight = 0
-        """Requests being answered, websockets not counted."""
+        """Requests being answered, open websockets included."""
+        self._all_answered: asyncio.Event | None = None
         self._ids = itertools.count(1)
         self._generation = generation
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request; never raises but for cancellation."""
+    async def handle(
+        self, request: web.Request, raw_path: str | None = None
+    ) -> web.StreamResponse:
+        """Answer one request.
+
+        Args:
+            request: The request.
+            raw_path: The path to route by, when it is not the request's own.
+
+        Raises:
+            ConnectionResetError: The client left, or an answer broke off half-way.
+        """
         started = time.monotonic()
         request_id = f"{self._generation:x}-{next(self._ids):x}"
-        path = self.router.canonical(request.rel_url.raw_path)
+        path = self.router.canonical(raw_path or request.rel_url.raw_path)
+        query = parse_query(request.rel_url.raw_query_string)
         route: Route | None = None
         failure: Failure | None = None
         self.in_flight += 1
         try:
-            query = parse_query(request.rel_url.raw_query_string)
             match = self._admit(request, path, query)
             route = match.route
-            if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+            if request.method not in READ_ONLY:
                 reset_if_we_die(request)
             response = await route.call(request, match.names, query)
         except ConnectionResetError:
@@ -79,26 +92,36 @@ class Dispatcher:
         except Exception as error:
             failure = failure_of(error)
             if not failure.expected:
-                log.exception("request %s failed", request_id, exc_info=error)
+                log.exception("request %s failed", request_id)
             response = self._failed(request, failure, path)
         finally:
-            self.in_flight -= 1
+            self._one_less()
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
         status = failure.status if failure else response.status
-        sent = response.content_length
-        self._log(request, route, started, request_id, status, sent)
+        self._log(request, route, started, request_id, status, response.content_length)
         return response
 
-    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+    async def drain(self) -> None:
+        """Take no new work from now on, and return once everything is answered."""
+        self.draining = True
+        if self.in_flight:
+            self._all_answered = asyncio.Event()
+            await self._all_answered.wait()
+
+    def _one_less(self) -> None:
+        self.in_flight -= 1
+        if self._all_answered is not None and self.in_flight == 0:
+            self._all_answered.set()
+
+    async def expect(
+        self, request: web.Request, raw_path: str | None = None
+    ) -> web.StreamResponse | None:
         """Answer `Expect: 100-continue`: refuse before the body is sent, or ask for it."""
+        path = self.router.canonical(raw_path or request.rel_url.raw_path)
         if request.headers.get("Expect", "").lower() != "100-continue":
-            return response_of(
-                Failure(417, "EXPECTATION_FAILED", "unknown expectation", {}, True),
-                path=request.path,
-                method=request.method,
-            )
-        path = self.router.canonical(request.rel_url.raw_path)
+            failure = of_status(417, "unknown expectation")
+            return self._failed(request, failure, path)
         try:
             self._admit(request, path, parse_query(request.rel_url.raw_query_string))
         except Exception as error:  # noqa: BLE001 - told as in `handle`
@@ -149,7 +172,7 @@ class Dispatcher:
         sent: int | None = None,
     ) -> None:
         """Write the request's line: template, never path, query, body or command."""
-        read_only = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+        read_only = request.method in READ_ONLY
         level = logging.INFO
         if status < HTTPStatus.BAD_REQUEST and read_only:
             # Probes and polls would drown what matters.

@@ -6,13 +6,14 @@ every path prefix.
 """
 
 import asyncio
-import importlib.metadata
+from dataclasses import replace
 from importlib import resources
 
 from aiohttp import web
 
 from agent import wire
 from agent.errors import NotFoundError
+from agent.version import VERSION
 from agent.web.openapi import document
 from agent.web.routes import Routes
 from agent.web.server import DISPATCHER
@@ -53,12 +54,16 @@ PAGE_HEADERS = {
 }
 
 
+def open_routes() -> Routes:
+    """Return the same routes for callers without a token."""
+    return Routes(routes.tag, [replace(route, public=True) for route in routes])
+
+
 @routes.get("/openapi.json")
 async def openapi(request: web.Request) -> web.Response:
     """Describe every route of this agent as OpenAPI 3.1."""
     routes_served = request.app[DISPATCHER].router.routes
-    version = importlib.metadata.version("toolbox-agent")
-    body = wire.encode(document(routes_served, version))
+    body = wire.encode(document(routes_served, VERSION))
     return web.Response(body=body, content_type="application/json")
 
 

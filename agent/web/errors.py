@@ -12,12 +12,16 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, PayloadEncodingError
 
 from agent import errors, wire
 from agent.web.routes import JSON_TYPE
 
 SOURCE = "DAYTONA_DAEMON"
 """The literal by which the newest SDK recognises our codes (contract 00 §5)."""
+
+BROKEN_BODY = (web.RequestPayloadError, BadHttpMessage, PayloadEncodingError)
+"""What reading a body raises when its transfer coding is wrong."""
 
 KINDS: dict[type[BaseException], tuple[int, str]] = {
     errors.InvalidBodyError: (400, "INVALID_REQUEST_BODY"),
@@ -88,6 +92,8 @@ def failure_of(error: BaseException) -> Failure:
         message = f"{words}: {wire.printable(name)}" if isinstance(name, str) else words
         retry = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         return Failure(status, code, message, retry, expected=True)
+    if isinstance(error, BROKEN_BODY):
+        return Failure(400, "BAD_REQUEST", "malformed request body", {}, expected=True)
     if isinstance(error, web.HTTPException):
         return of_status(error.status, (error.reason or "").lower())
     return Failure(

@@ -112,8 +112,6 @@ class Route:
             text = await request.read()
             if self.body_required or text.strip():
                 arguments["body"] = wire.decode(text, self.body)
-            else:
-                arguments["body"] = self.body()
         if self.takes_request:
             arguments["request"] = request
         return self.respond(await self.handler(**arguments))

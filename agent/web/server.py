@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web, web_protocol
 from aiohttp.http_parser import HttpRequestParser
@@ -179,14 +179,28 @@ _OVERLOADED = (
 )
 
 
-def application(dispatcher: Dispatcher, settings: Settings) -> web.Application:
-    """Return an application whose every request goes to `dispatcher`."""
+class Front(Protocol):
+    """What answers every request: the dispatcher, or something before it."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer `Expect: 100-continue`."""
+
+
+def application(
+    dispatcher: Dispatcher, settings: Settings, *, front: Front | None = None
+) -> web.Application:
+    """Return an application whose every request goes to `dispatcher`.
+
+    Args:
+        dispatcher: Who answers, and where handlers find it.
+        settings: The agent's options.
+        front: Who sees each request first, when it is not the dispatcher itself.
+    """
     app = web.Application(client_max_size=settings.body_max_bytes)
     app[DISPATCHER] = dispatcher
-    app.router.add_route(
-        "*",
-        "/{path:.*}",
-        dispatcher.handle,
-        expect_handler=dispatcher.expect,
-    )
+    first = front or dispatcher
+    app.router.add_route("*", "/{path:.*}", first.handle, expect_handler=first.expect)
     return app

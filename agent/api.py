@@ -1,0 +1,103 @@
+"""The api process: everything but what must outlive a request.
+
+Started by the keeper, with the line to it as descriptor 3 and the listening sockets from
+4 on; its options come over that line, so no secret is in its arguments or environment.
+It may be killed at any time: the keeper starts the next one on the same sockets.
+"""
+
+# ruff: noqa: E402 - import_server comes before everything that imports asyncio
+
+import sys
+
+from agent.lean import import_server
+
+import_server()
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import socket
+
+from aiohttp import web
+
+from agent.app import build
+from agent.errors import AgentError
+from agent.keeper.client import Keeper
+from agent.settings import Settings
+from agent.web.log import set_up_log
+from agent.web.server import DISPATCHER, Server
+from agent.web.websockets import WEBSOCKETS
+
+log = logging.getLogger("agent.api")
+
+KEEPER_FD = 3
+LISTENER_FD = 4
+DEV_LISTENER_FD = 5
+
+PR_SET_DUMPABLE = 4
+
+
+async def serve() -> int:
+    """Serve until the keeper says to stop, or is gone; return the exit code."""
+    keeper = await Keeper.connect(KEEPER_FD)
+    settings = keeper.settings
+    set_up_log(settings)
+    app = build(keeper, settings, keeper.work_dir)
+    server = Server(app, settings)
+    sockets = listeners(settings)
+    try:
+        await server.start(sockets)
+        await keeper.ready()
+        if settings.dev and keeper.generation == 1:
+            show_banner(settings, sockets)
+        await run_until_exit(app, keeper)
+    finally:
+        await server.aclose()
+        with contextlib.suppress(AgentError):
+            await keeper.aclose()
+    return 0
+
+
+async def run_until_exit(app: web.Application, keeper: Keeper) -> None:
+    """Wait for the keeper's word to drain, do so, and wait for its word to exit."""
+    async with asyncio.TaskGroup() as tasks:
+        draining = tasks.create_task(drain(app, keeper))
+        await keeper.on_exit.wait()
+        draining.cancel()
+
+
+async def drain(app: web.Application, keeper: Keeper) -> None:
+    """Once asked to: close the websockets, answer what is in flight, and say so."""
+    await keeper.on_drain.wait()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(app[DISPATCHER].drain())
+        tasks.create_task(app[WEBSOCKETS].close_all())
+    await keeper.drained()
+
+
+def listeners(settings: Settings) -> list[socket.socket]:
+    """Return the listening sockets that the keeper handed over."""
+    descriptors = [LISTENER_FD, *([DEV_LISTENER_FD] if settings.dev else [])]
+    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+
+def show_banner(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Print what a developer needs to begin."""
+    # Imported here, because no agent but the dev command's may have it.
+    from agent.dev.banner import banner  # noqa: PLC0415
+
+    ports = [each.getsockname()[1] for each in sockets]
+    sys.stdout.write(banner(settings, port=ports[0], dev_port=ports[1]))
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the api process; returns its exit code."""
+    # Other processes of this user must not read the token from our memory.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    return asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The list of subsystems: their route tables and what each opens and closes."""
+
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from agent.files import routes as files
+from agent.keeper.client import Keeper
+from agent.process import routes as process
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.settings import Settings
+from agent.system import routes as system
+from agent.web import docs
+from agent.web.dispatch import Dispatcher
+from agent.web.routes import Routes
+from agent.web.server import application
+from agent.web.websockets import WEBSOCKETS, Websockets
+
+Context = Callable[[web.Application], AsyncIterator[None]]
+
+TABLES: tuple[Routes, ...] = (system.routes, files.routes, process.routes)
+CONTEXTS: tuple[Context, ...] = (system.context, files.context, process.context)
+
+
+def build(keeper: Keeper, settings: Settings, work_dir: str) -> web.Application:
+    """Return the application of one agent, not started yet."""
+    # A developer's browser has no token to show on the page where it could be typed in.
+    viewer = docs.open_routes() if settings.dev else docs.routes
+    dispatcher = Dispatcher((*TABLES, viewer), settings, generation=keeper.generation)
+    if settings.dev:
+        # Imported here, because no agent but the dev command's may have it.
+        from agent.dev.front import Front  # noqa: PLC0415
+
+        app = application(dispatcher, settings, front=Front(dispatcher, settings))
+    else:
+        app = application(dispatcher, settings)
+    app[SETTINGS] = settings
+    app[WORK_DIR] = work_dir
+    app[KEEPER] = keeper
+    app[WEBSOCKETS] = Websockets()
+    app.cleanup_ctx.extend(CONTEXTS)
+    return app

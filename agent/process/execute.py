@@ -1,0 +1,104 @@
+"""Runs one command to its end: the nouns behind `/process/execute`.
+
+The keeper starts the shell, collects what it and its children write to the one pipe that
+is both standard output and standard error, and answers when the shell has exited, not
+when the pipe closes: `server & echo ok` is done at once and the server lives on.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.errors import InvalidRequestError, TimeLimitError
+from agent.keeper.client import Keeper, RunResult, Spec
+from agent.process.legacy import unwrap
+from agent.process.shell import ARGUMENT_MAX_BYTES, choose_shell, listed_shells
+from agent.system.environment import check_variables
+
+TIMEOUT_CODE = "PROCESS_EXECUTION_TIMEOUT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command line with where and how to run it.
+
+    Attributes:
+        line: What the shell is to run.
+        cwd: Its directory; relative ones resolve against the work dir, None is that.
+        environment: What it has besides the environment of all commands.
+        timeout_s: After this its whole tree is killed; None or 0 is no limit.
+    """
+
+    line: str
+    cwd: str | None = None
+    environment: Mapping[str, str] | None = None
+    timeout_s: float | None = None
+
+
+class Executor:
+    """Runs commands through the keeper.
+
+    Args:
+        keeper: Who starts them.
+        work_dir: The absolute directory that relative ones resolve against.
+        result_max_bytes: Output kept of one command; of more, the head and the tail.
+    """
+
+    def __init__(self, keeper: Keeper, work_dir: str, result_max_bytes: int) -> None:
+        self._keeper = keeper
+        self._work_dir = work_dir
+        self._result_max_bytes = result_max_bytes
+        self._shell: str | None = None
+
+    async def run(self, command: Command) -> RunResult:
+        """Run a command and return how it ended and what it wrote.
+
+        A command that could not be started is no error: its exit code is -1. When the
+        caller is cancelled, the command goes on.
+
+        Raises:
+            InvalidRequestError: A blank command, or what no process can be given.
+            TimeLimitError: The limit passed; nothing of the command is left alive.
+            TooManyError: As many commands as the agent allows are running.
+        """
+        result = await self._keeper.run(await self._spec(command))
+        if result.reason == "timeout":
+            await self._keeper.forget(result.job_id)
+            raise TimeLimitError("command execution timeout", code=TIMEOUT_CODE)
+        return result
+
+    async def forget(self, result: RunResult) -> None:
+        """Drop what the keeper still holds of a result."""
+        await self._keeper.forget(result.job_id)
+
+    async def _spec(self, command: Command) -> Spec:
+        if not command.line.strip():
+            raise InvalidRequestError("command cannot be empty or whitespace-only")
+        environment = dict(command.environment or {})
+        check_variables(environment)
+        wrapped = unwrap(command.line)
+        if wrapped is not None:
+            shell, script = "sh", wrapped.command
+            environment.update(wrapped.environment)
+        else:
+            shell = await self._choose_shell()
+            script = command.line.encode("utf-8", "surrogateescape")
+        if b"\0" in script or "\0" in (command.cwd or ""):
+            raise InvalidRequestError("command and cwd cannot contain a NUL character")
+        fits = len(script) <= ARGUMENT_MAX_BYTES
+        return Spec(
+            argv=[shell, "-c", script] if fits else [shell],
+            script=None if fits else script,
+            cwd=os.path.join(self._work_dir, command.cwd or ""),  # noqa: PTH118
+            env=environment or None,
+            timeout_s=math.ceil(command.timeout_s) if command.timeout_s else None,
+            max_bytes=self._result_max_bytes,
+            kind="command",
+        )
+
+    async def _choose_shell(self) -> str:
+        if self._shell is None:
+            variables = await self._keeper.environment()
+            self._shell = choose_shell(listed_shells(), variables.get("SHELL"))
+        return self._shell

@@ -1,0 +1,54 @@
+"""The route of execute."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from agent.process.execute import Command, Executor
+from agent.process.models import ExecuteRequest, ExecuteResponse
+from agent.process.result import inline_result, stream_result
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.web.routes import Routes
+
+routes = Routes("process")
+
+EXECUTOR = web.AppKey("executor", Executor)
+
+DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"
+"""How much of the output, from its middle, is not in the result; absent when none."""
+
+
+async def context(app: web.Application) -> AsyncIterator[None]:
+    """Open what the routes work with."""
+    settings = app[SETTINGS]
+    app[EXECUTOR] = Executor(app[KEEPER], app[WORK_DIR], settings.result_max_bytes)
+    yield
+
+
+@routes.post("/process/execute", errors=(400, 408, 413, 429))
+async def execute(
+    request: web.Request, body: ExecuteRequest
+) -> ExecuteResponse | web.StreamResponse:
+    """Run one shell command to its end.
+
+    The answer comes when the shell has exited; children that it left in the background
+    live on. At the timeout its whole tree is killed and the answer is 408. A command
+    that cannot be started has exit code -1 and the reason as its result. A client that
+    leaves ends its own waiting, never the command. `X-Toolbox-Dropped-Bytes` tells how
+    much of the middle of a very large output was left out.
+    """
+    executor = request.app[EXECUTOR]
+    result = await executor.run(
+        Command(
+            line=body.command,
+            cwd=body.cwd,
+            environment=body.envs,
+            timeout_s=body.timeout,
+        )
+    )
+    if result.spool is None:
+        return inline_result(result)
+    try:
+        return await stream_result(request, result, DROPPED_HEADER)
+    finally:
+        await executor.forget(result)

@@ -1,0 +1,39 @@
+"""Which shell runs commands, and how a command becomes its arguments.
+
+The order is contract 30 §3.1; it is resolved in this process, without asking another.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+PREFERRED = ("/usr/bin/zsh", "/bin/zsh", "/usr/bin/bash", "/bin/bash")
+LAST_RESORT = "/bin/sh"
+ARGUMENT_MAX_BYTES = 128 * 1024 - 1
+"""Linux takes no longer single argument (MAX_ARG_STRLEN, less its NUL)."""
+
+
+def choose_shell(listed: Iterable[str] | None, environment_shell: str | None) -> str:
+    """Return the shell to use; never empty, and it can be executed.
+
+    Args:
+        listed: The lines of `/etc/shells`, or None when it cannot be read.
+        environment_shell: The value of `SHELL`, if any.
+    """
+    candidates: list[str] = []
+    if listed is not None:
+        names = {line.strip() for line in listed if not line.startswith("#")}
+        candidates = [shell for shell in PREFERRED if shell in names]
+        if environment_shell:
+            candidates.append(environment_shell)
+    return next(
+        (shell for shell in candidates if os.access(shell, os.X_OK)), LAST_RESORT
+    )
+
+
+def listed_shells() -> list[str] | None:
+    """Return the lines of `/etc/shells`, or None when it cannot be read."""
+    try:
+        return Path("/etc/shells").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,115 @@
+"""The routes of version, health, directories, environment and metrics."""
+
+import asyncio
+import os
+import pwd
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from agent.errors import AgentError
+from agent.registry import KEEPER, WORK_DIR
+from agent.system.environment import Environment
+from agent.system.metrics import Meter
+from agent.system.models import (
+    Directory,
+    EnvironmentRequest,
+    Health,
+    InitRequest,
+    Message,
+    Metrics,
+    Version,
+)
+from agent.version import VERSION
+from agent.web.routes import Routes
+from agent.web.server import DISPATCHER
+
+routes = Routes("system")
+
+ENVIRONMENT = web.AppKey("environment", Environment)
+METER = web.AppKey("meter", Meter)
+
+INIT_TOKEN = "init-token"  # noqa: S105 - the name under which the keeper holds it
+KEEPER_ANSWER_LIMIT_S = 1.0
+"""A keeper that takes longer is told of as not answering."""
+
+
+async def context(app: web.Application) -> AsyncIterator[None]:
+    """Open what the routes work with."""
+    app[ENVIRONMENT] = Environment(app[KEEPER])
+    app[METER] = Meter()
+    yield
+
+
+@routes.get("/version", public=True)
+async def version() -> Version:
+    """Tell the agent's version; answers as soon as the socket listens."""
+    return Version(version=VERSION)
+
+
+@routes.get("/health", public=True)
+async def health(request: web.Request) -> Health:
+    """Tell whether both processes of the agent answer."""
+    try:
+        async with asyncio.timeout(KEEPER_ANSWER_LIMIT_S):
+            await request.app[KEEPER].stats()
+        keeper = "ok"
+    except (AgentError, TimeoutError):
+        keeper = "not answering"
+    draining = request.app[DISPATCHER].draining
+    return Health(
+        status="draining" if draining else "ok" if keeper == "ok" else "degraded",
+        api="ok",
+        keeper=keeper,
+    )
+
+
+@routes.get("/work-dir")
+async def work_dir(request: web.Request) -> Directory:
+    """Tell the directory that relative paths resolve against."""
+    return Directory(dir=request.app[WORK_DIR])
+
+
+@routes.get("/user-home-dir", errors=(500,))
+async def user_home_dir(request: web.Request) -> Directory:
+    """Tell the home directory that new processes have."""
+    return Directory(dir=await _home(request.app[ENVIRONMENT]))
+
+
+@routes.get("/project-dir", errors=(500,))
+async def project_dir(request: web.Request) -> Directory:
+    """Tell the home directory; the first SDKs resolve their relative paths against it."""
+    return Directory(dir=await _home(request.app[ENVIRONMENT]))
+
+
+async def _home(environment: Environment) -> str:
+    home = await environment.get("HOME")
+    if home:
+        return home
+    try:
+        return (await asyncio.to_thread(pwd.getpwuid, os.getuid())).pw_dir
+    except KeyError as error:
+        raise AgentError("the user has no home directory") from error
+
+
+@routes.post("/init", errors=(400,))
+async def init(request: web.Request, body: InitRequest | None = None) -> Message:
+    """Take the token for telemetry; gates nothing, and may be called again."""
+    token = (body and body.token) or ""
+    await request.app[KEEPER].kv_set(INIT_TOKEN, token.encode())
+    return Message(message="initialized")
+
+
+@routes.post("/env", errors=(400,))
+async def update_environment(request: web.Request, body: EnvironmentRequest) -> Message:
+    """Change the environment that processes started from now on have."""
+    await request.app[ENVIRONMENT].update(
+        body.set_ or {}, body.unset or (), body.unset_value_prefix or ""
+    )
+    return Message(message="environment updated")
+
+
+@routes.get("/system/metrics")
+async def metrics(request: web.Request) -> Metrics:
+    """Tell the use of processor, memory and disk against the sandbox's limits."""
+    return await asyncio.to_thread(request.app[METER].measure)

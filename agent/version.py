@@ -1,0 +1,3 @@
+"""The agent's version, the one place that has it."""
+
+VERSION = "0.1.0"
