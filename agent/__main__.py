@@ -16,7 +16,13 @@ from typing import NoReturn
 
 from agent import settings as options
 from agent.settings import Settings, SettingsError
-from agent.state import UnsafeStateError, made_token, open_state_dir, read_secret
+from agent.state import (
+    UnsafeStateError,
+    made_key,
+    made_token,
+    open_state_dir,
+    read_secret,
+)
 from agent.version import VERSION
 
 EXIT_CONFIGURATION = 78
@@ -225,6 +231,9 @@ def with_secrets(settings: Settings) -> Settings:
         token = read_secret(settings.token_fd)
     if settings.signing_key_file:
         signing_key = read_secret(settings.signing_key_file)
+    if settings.dev and not signing_key:
+        # Made here and not in the api, so that signed URLs outlast an api process.
+        signing_key = made_key()
     open_state_dir(settings.state_dir)
     if not token and not settings.no_auth and not settings.trust_network:
         if not is_loopback(settings.host):
@@ -232,8 +241,9 @@ def with_secrets(settings: Settings) -> Settings:
                 f"listening on {settings.host} needs a token (--token-file,"
                 " --token-fd or TOOLBOX_TOKEN) or --trust-network"
             )
-        token = made_token(settings.state_dir)
-        sys.stderr.write(f"toolbox-agent: the token is in {settings.state_dir}/token\n")
+        token, token_file = made_token(settings.state_dir)
+        settings = dataclasses.replace(settings, token_file=token_file)
+        sys.stderr.write(f"toolbox-agent: the token is in {token_file}\n")
     return dataclasses.replace(settings, token=token, signing_key=signing_key)
 
 

@@ -16,6 +16,7 @@ import_server()
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import logging
 import socket
 
@@ -41,16 +42,16 @@ PR_SET_DUMPABLE = 4
 async def serve() -> int:
     """Serve until the keeper says to stop, or is gone; return the exit code."""
     keeper = await Keeper.connect(KEEPER_FD)
-    settings = keeper.settings
+    sockets = listeners(keeper.settings)
+    settings = with_ports(keeper.settings, sockets)
     set_up_log(settings)
     app = build(keeper, settings, keeper.work_dir)
     server = Server(app, settings)
-    sockets = listeners(settings)
     try:
         await server.start(sockets)
         await keeper.ready()
         if settings.dev and keeper.generation == 1:
-            show_banner(settings, sockets)
+            show_banner(settings)
         await run_until_exit(app, keeper)
     finally:
         await server.aclose()
@@ -82,13 +83,19 @@ def listeners(settings: Settings) -> list[socket.socket]:
     return [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
 
-def show_banner(settings: Settings, sockets: list[socket.socket]) -> None:
+def with_ports(settings: Settings, sockets: list[socket.socket]) -> Settings:
+    """Return the settings with the ports that were taken where 0 asked for free ones."""
+    ports = [each.getsockname()[1] for each in sockets]
+    dev_port = ports[1] if settings.dev else settings.dev_port
+    return dataclasses.replace(settings, port=ports[0], dev_port=dev_port)
+
+
+def show_banner(settings: Settings) -> None:
     """Print what a developer needs to begin."""
     # Imported here, because no agent but the dev command's may have it.
     from agent.dev.banner import banner  # noqa: PLC0415
 
-    ports = [each.getsockname()[1] for each in sockets]
-    sys.stdout.write(banner(settings, port=ports[0], dev_port=ports[1]))
+    sys.stdout.write(banner(settings))
     sys.stdout.flush()
 
 

@@ -29,9 +29,11 @@ def build(keeper: Keeper, settings: Settings, work_dir: str) -> web.Application:
     dispatcher = Dispatcher((*TABLES, viewer), settings, generation=keeper.generation)
     if settings.dev:
         # Imported here, because no agent but the dev command's may have it.
+        from agent.dev import routes as dev  # noqa: PLC0415
         from agent.dev.front import Front  # noqa: PLC0415
 
         app = application(dispatcher, settings, front=Front(dispatcher, settings))
+        app.cleanup_ctx.append(dev.context)
     else:
         app = application(dispatcher, settings)
     app[SETTINGS] = settings

@@ -57,8 +57,13 @@ def read_secret(source: str | int) -> str:
     return lines[0].strip()
 
 
-def made_token(state_dir: str) -> str:
-    """Return the token of this state directory, made on the first call.
+def made_key() -> str:
+    """Return a new signing key, which nothing keeps."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def made_token(state_dir: str) -> tuple[str, str]:
+    """Return the token of this state directory, made on the first call, and its file.
 
     It outlasts the agent, so that a client's configuration does too.
     """
@@ -66,12 +71,12 @@ def made_token(state_dir: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _make_token(path)
+        return _make_token(path), path
     except OSError as error:
         raise UnsafeStateError(f"token file: {error.strerror}: {path}") from error
     found = os.fstat(descriptor)
     if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-        return read_secret(descriptor)
+        return read_secret(descriptor), path
     os.close(descriptor)
     raise UnsafeStateError(f"token file can be read by others: {path}")
 

@@ -160,7 +160,11 @@ class Dispatcher:
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError("the answer broke off")
-        return response_of(failure, path=unquote(path), method=request.method)
+        return self.tell(failure, unquote(path), request.method)
+
+    def tell(self, failure: Failure, path: str, method: str) -> web.Response:
+        """Return the answer that tells of `failure`: here, the toolbox's envelope."""
+        return response_of(failure, path=path, method=method)
 
     def _log(
         self,
