@@ -1,0 +1,149 @@
+"""Lists directories: sorted, as deep as asked, in blocks of finished JSON.
+
+A block at a time, because a hundred thousand entries are 25 MB of JSON, which neither
+the memory nor the thread that holds the interpreter should carry in one piece. Runs in a
+worker thread; nothing here knows of the loop.
+"""
+
+import os
+import stat
+from collections.abc import Generator
+from contextlib import suppress
+from itertools import islice
+
+from agent import wire
+from agent.files.attributes import describe
+from agent.files.models import FileInfo
+from agent.files.paths import shown_root, told_as
+from agent.wire import UNSET
+
+BLOCK_ENTRIES = 10_000
+"""Entries in one block, about 2.5 MB of JSON: what one trip to a thread makes."""
+BATCH_ENTRIES = 500
+"""Entries encoded by one call, which holds the interpreter meanwhile: under 1 ms."""
+OPEN_LEVELS = 32
+"""Levels of one listing that keep a descriptor; deeper ones go by path."""
+
+
+class _Level:
+    """A directory being listed: the names still to come, and how to look at them."""
+
+    def __init__(self, path: str, prefix: str, depth_left: int, flags: int = 0) -> None:
+        self.path = path
+        self.prefix = prefix
+        self.depth_left = depth_left
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+        try:
+            self.names = iter(sort_names(os.listdir(self._fd)))
+        except OSError:
+            self.close()
+            raise
+
+    def status(self, name: str) -> tuple[bool, os.stat_result] | None:
+        """Return whether `name` is a link, and the status of what it leads to.
+
+        A link that leads nowhere has its own status. None: the entry is gone, or the
+        directory may be read but not searched.
+        """
+        at = self._fd if self._fd >= 0 else None
+        if at is None:
+            name = f"{self.path}/{name}"
+        try:
+            own = os.stat(name, dir_fd=at, follow_symlinks=False)
+        except OSError:
+            return None
+        if not stat.S_ISLNK(own.st_mode):
+            return False, own
+        try:
+            return True, os.stat(name, dir_fd=at)
+        except OSError:
+            return True, own
+
+    def close(self) -> None:
+        """Close the descriptor; the names are looked at by path from now on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Listing:
+    """The entries below one directory; its root is open once this is made.
+
+    Args:
+        root: The directory's real path; a link to one is followed.
+        given: The path as the client gave it.
+        depth: Levels below the root, 1 or more.
+        with_paths: Whether entries tell their path.
+
+    Raises:
+        OSError: The root cannot be listed.
+    """
+
+    def __init__(self, root: str, given: str, depth: int, *, with_paths: bool) -> None:
+        self._shown = shown_root(given)
+        self._with_paths = with_paths
+        with told_as(given):
+            self._levels = [_Level(root, "", depth)]
+        self._entries = self._walk()
+        self._begun = False
+        self.done = False
+        """True once the last block was made."""
+
+    def block(self) -> bytes:
+        """Return the next piece of the JSON array, its brackets included."""
+        pieces: list[bytes] = []
+        made = 0
+        while made < BLOCK_ENTRIES and not self.done:
+            batch = list(islice(self._entries, BATCH_ENTRIES))
+            self.done = len(batch) < BATCH_ENTRIES
+            made += len(batch)
+            if batch:
+                pieces.append(wire.encode(batch)[1:-1])
+        opening = b"[" if not self._begun else b"," if pieces else b""
+        self._begun = True
+        return opening + b",".join(pieces) + (b"]" if self.done else b"")
+
+    def close(self) -> None:
+        """Close what is still open; more than once does no harm."""
+        self._entries.close()
+        while self._levels:
+            self._levels.pop().close()
+
+    def _walk(self) -> Generator[FileInfo, None, None]:
+        """Go through the entries, each directory followed by what is in it."""
+        while self._levels:
+            level = self._levels[-1]
+            for name in level.names:
+                found = level.status(name)
+                if found is None:
+                    continue
+                path = self._shown + level.prefix + name if self._with_paths else UNSET
+                is_link, status = found
+                is_dir = stat.S_ISDIR(status.st_mode)
+                yield describe(name, path, status, is_dir=is_dir)
+                if is_dir and not is_link and level.depth_left > 1:
+                    self._descend(level, name)
+                    break
+            else:
+                self._levels.pop().close()
+
+    def _descend(self, level: _Level, name: str) -> None:
+        """Begin to list a directory below; what cannot be read is left out."""
+        if len(self._levels) > OPEN_LEVELS:
+            level.close()
+        path, prefix = f"{level.path}/{name}", f"{level.prefix}{name}/"
+        with suppress(OSError):
+            self._levels.append(
+                _Level(path, prefix, level.depth_left - 1, os.O_NOFOLLOW)
+            )
+
+
+def sort_names(names: list[str]) -> list[str]:
+    """Return `names` in the order of their bytes."""
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        # Bytes that are not UTF-8 stand as characters that sort elsewhere.
+        return sorted(names, key=os.fsencode)
+    # UTF-8 sorts as its characters do.
+    return sorted(names)

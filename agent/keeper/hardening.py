@@ -1,0 +1,105 @@
+"""What the keeper makes of its own process before it starts others (man 2 prctl)."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+
+OWN_OOM_SCORE = -900
+"""The keeper dies last; not -1000, so that a leak in it can still be ended."""
+
+CHILD_OOM_SCORE = 100
+"""Children are always the better choice for the kernel, from their first moment."""
+
+
+def prctl(option: int, value: int) -> None:
+    """Set one property of the process.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def hide() -> None:
+    """Keep other processes of the uid from reading memory, environment, descriptors."""
+    with contextlib.suppress(OSError):
+        prctl(PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(4)[1]))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def open_standard_fds() -> None:
+    """Open what is closed of 0, 1 and 2, so that no socket gets such a number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, inheritable=True)
+    os.close(fd)
+
+
+class Standing:
+    """Priority, descriptor limit and OOM score: the keeper's own, and its children's.
+
+    All three are inherited, so the children's are set around each spawn: set afterwards
+    they would come too late for grandchildren.
+    """
+
+    def __init__(self) -> None:
+        self._oom_fd = -1
+        self._own_score = b"0"
+        self._child_score = b"0"
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._child_files = (soft, hard)
+        self._own_files = (hard, hard)
+
+    def take(self) -> None:
+        """Protect this process as far as the system permits."""
+        # Opened while the process is still dumpable: afterwards its /proc files belong
+        # to root, and only the opening is checked.
+        with contextlib.suppress(OSError):
+            self._oom_fd = os.open(
+                "/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC
+            )
+            current = int(os.pread(self._oom_fd, 16, 0))
+            self._child_score = b"%d" % max(CHILD_OOM_SCORE, current)
+            self._own_score = b"%d" % current
+            self._write(b"%d" % OWN_OOM_SCORE)
+            self._own_score = b"%d" % OWN_OOM_SCORE
+        if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, 0)
+        self.mine()
+
+    def childs(self) -> None:
+        """Take on what the process about to be started has to inherit."""
+        if self._oom_fd >= 0:
+            with contextlib.suppress(OSError):
+                self._write(self._child_score)
+        if self._child_files != self._own_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._child_files)
+
+    def mine(self) -> None:
+        """Take back the keeper's own."""
+        if self._child_files != self._own_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._own_files)
+        if self._oom_fd >= 0:
+            with contextlib.suppress(OSError):
+                self._write(self._own_score)
+
+    def _write(self, score: bytes) -> None:
+        os.pwrite(self._oom_fd, score, 0)
+
+
+def default_signals() -> list[int]:
+    """Return every signal that a child starts with the default action of."""
+    return sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})

@@ -1,0 +1,269 @@
+"""Starts processes: `posix_spawn`, own session, nothing inherited but 0, 1 and 2.
+
+glibc's `posix_spawn` is a vfork, so its price does not depend on the keeper's size, and
+it makes the new session before it goes through the file actions: opening a terminal as
+descriptor 0 therefore makes it the controlling one (man 3 posix_spawn, man 4 tty). It has
+no working directory, which is why the keeper goes there for the moment; it is alone in its
+process, so nobody notices.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import sys
+import termios
+from collections.abc import Iterable, Sequence
+
+from agent.keeper.errors import Refusal, reason
+from agent.keeper.hardening import Standing, default_signals
+from agent.settings import own_variables
+
+STDOUT = 1
+STDERR = 2
+
+API_COMMAND = (
+    "import runpy,sys;"
+    "sys.path.append(sys.argv.pop(1));"
+    "runpy._run_module_as_main('agent.api')"
+)
+"""`-m agent.api`, found where the keeper's own package was found. Isolated mode (-I) is
+kept whatever the installation: alone, `-I -m` finds an installed or editable package but
+neither a plain source tree nor one in the user's site directory."""
+
+_FORGOTTEN = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "TOOLBOX_OWNER",
+)
+_WINDOW = struct.Struct("HHHH")
+
+
+def api_argv() -> list[str]:
+    """Return the command line of the api process."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    flags = ["-I"] + (["-B"] if sys.flags.dont_write_bytecode else [])
+    return [sys.executable, *flags, "-c", API_COMMAND, root]
+
+
+def base_environment(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what children may see of the keeper's environment."""
+    hidden = {os.fsencode(name) for name in (*own_variables(), *_FORGOTTEN)}
+    return {name: value for name, value in environ.items() if name not in hidden}
+
+
+class Started:
+    """A process that was started, and the keeper's ends of what it was given.
+
+    Attributes:
+        pid: The process; also its group's and its session's number.
+        outputs: Descriptors to read, with the stream each one is.
+        stdin: Descriptor to write to, or -1.
+        terminal: The master when it is a terminal, or -1.
+    """
+
+    __slots__ = ("outputs", "pid", "stdin", "terminal")
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.outputs: list[tuple[int, int]] = []
+        self.stdin = -1
+        self.terminal = -1
+
+
+class Plan:
+    """What is to be started, and with what.
+
+    Attributes:
+        argv: Program and arguments.
+        environment: All of its variables.
+        cwd: Its directory, absolute.
+        output: `merged`, `split` or `pty`.
+        stdin: `null` or `pipe`; a terminal has its own.
+        size: Rows and columns of a terminal.
+    """
+
+    __slots__ = ("argv", "cwd", "environment", "output", "size", "stdin")
+
+    def __init__(
+        self, argv: Sequence[bytes], cwd: bytes, environment: dict[bytes, bytes]
+    ) -> None:
+        self.argv = argv
+        self.cwd = cwd
+        self.environment = environment
+        self.output = "merged"
+        self.stdin = "null"
+        self.size = (24, 80)
+
+
+class Spawner:
+    """Starts processes for the keeper."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._signals = default_signals()
+
+    def start(self, plan: Plan) -> Started:
+        """Start a process as planned.
+
+        Raises:
+            Refusal: `start-failed`, with the reason in words; `too-many` when
+                descriptors or processes have run out.
+        """
+        started = Started()
+        theirs: list[int] = []
+        try:
+            actions = self._connect(plan, started, theirs)
+            started.pid = self._spawn(plan, actions)
+        except BaseException as error:
+            for fd in _all_fds(started):
+                os.close(fd)
+            if isinstance(error, OSError):
+                raise _failure("cannot start a process", error) from error
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        return started
+
+    def start_api(
+        self, argv: Sequence[str], environment: dict[bytes, bytes], fds: Iterable[int]
+    ) -> int:
+        """Start the api with `fds` as its descriptors from 3 on; return its pid.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        # Moved out of the way first, because the numbers 3, 4, 5 may be taken by the
+        # very descriptors that are to become others of them.
+        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in fds]
+        try:
+            actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, self._null, 0)]
+            for number, fd in enumerate(moved):
+                actions.append((os.POSIX_SPAWN_DUP2, fd, 3 + number))
+            # The api keeps the raised descriptor limit: its connections need it.
+            return os.posix_spawn(
+                argv[0],
+                argv,
+                environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=self._signals,
+            )
+        finally:
+            for fd in moved:
+                os.close(fd)
+
+    def _connect(
+        self, plan: Plan, started: Started, theirs: list[int]
+    ) -> list[tuple[int, ...]]:
+        """Make the pipes or the terminal; return the child's side of them."""
+        dup2 = os.POSIX_SPAWN_DUP2
+        if plan.output == "pty":
+            return _connect_terminal(plan, started, theirs)
+        stdin = self._null
+        if plan.stdin == "pipe":
+            stdin, started.stdin = os.pipe2(os.O_CLOEXEC)
+            theirs.append(stdin)
+            os.set_blocking(started.stdin, False)
+        actions: list[tuple[int, ...]] = [(dup2, stdin, 0)]
+        out = _output_pipe(STDOUT, started, theirs)
+        err = _output_pipe(STDERR, started, theirs) if plan.output == "split" else out
+        return [*actions, (dup2, out, 1), (dup2, err, 2)]
+
+    def _spawn(self, plan: Plan, actions: list[tuple[int, ...]]) -> int:
+        program = _find(plan.argv[0], plan.environment)
+        try:
+            os.chdir(plan.cwd)
+        except OSError as error:
+            shown = os.fsdecode(plan.cwd)
+            raise Refusal(
+                "start-failed", reason(f"chdir {shown}", error), error.errno or 0
+            ) from error
+        if b"/" in program and not program.startswith(b"/"):
+            program = os.path.join(plan.cwd, program)
+        self.standing.childs()
+        try:
+            return os.posix_spawn(
+                program,
+                plan.argv,
+                plan.environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=self._signals,
+            )
+        except OSError as error:
+            shown = os.fsdecode(plan.argv[0])
+            raise _failure(f"exec {shown}", error) from error
+        finally:
+            self.standing.mine()
+            os.chdir("/")
+
+
+def resize(terminal: int, rows: int, columns: int) -> None:
+    """Set a terminal's size; its foreground group is told by the kernel."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, _WINDOW.pack(rows, columns, 0, 0))
+
+
+def _connect_terminal(
+    plan: Plan, started: Started, theirs: list[int]
+) -> list[tuple[int, ...]]:
+    master, slave = os.openpty()
+    started.terminal = master
+    started.outputs.append((master, STDOUT))
+    theirs.append(slave)
+    os.set_blocking(master, False)
+    resize(master, *plan.size)
+    # Opened by the child itself: that is what makes it the controlling terminal.
+    return [
+        (os.POSIX_SPAWN_OPEN, 0, os.ttyname(slave), os.O_RDWR, 0),
+        (os.POSIX_SPAWN_DUP2, 0, 1),
+        (os.POSIX_SPAWN_DUP2, 0, 2),
+    ]
+
+
+def _output_pipe(stream: int, started: Started, theirs: list[int]) -> int:
+    ours, their = os.pipe2(os.O_CLOEXEC)
+    started.outputs.append((ours, stream))
+    theirs.append(their)
+    os.set_blocking(ours, False)
+    return their
+
+
+def _all_fds(started: Started) -> set[int]:
+    fds = {fd for fd, _ in started.outputs}
+    return fds | {started.stdin} if started.stdin >= 0 else fds
+
+
+def _find(name: bytes, environment: dict[bytes, bytes]) -> bytes:
+    """Return the program's path, searched along the PATH that the child will have."""
+    if b"/" in name:
+        return name
+    for directory in environment.get(b"PATH", os.defpath.encode()).split(b":"):
+        path = os.path.join(directory, name)
+        if directory and os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    raise Refusal(
+        "start-failed", f"exec {os.fsdecode(name)}: not found on PATH", errno.ENOENT
+    )
+
+
+def _failure(what: str, error: OSError) -> Refusal:
+    number = error.errno or 0
+    if number in {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}:
+        return Refusal("too-many", reason(what, error), number)
+    return Refusal("start-failed", reason(what, error), number)
+
+
+def close_quietly(fd: int) -> None:
+    """Close a descriptor, whatever the system says to it."""
+    with contextlib.suppress(OSError):
+        os.close(fd)

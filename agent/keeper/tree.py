@@ -1,0 +1,128 @@
+"""Who descends from whom, by /proc (man 5 proc), and signals that hit nobody else.
+
+A tree is more than children of children: what called setsid is found by the session of
+what it came from, and what escaped altogether by the tag in its environment. The keeper
+is the subreaper of all of them, so an escapee's parent is the keeper.
+"""
+
+import contextlib
+import os
+import signal
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """A line of the process table."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+    state: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        return self.state not in {"Z", "X", "x"}
+
+
+Table = dict[int, Process]
+
+
+def look_up(pid: int) -> Process | None:
+    """Return one process, or None when there is none."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        line = os.read(fd, 1024)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    # The name may hold spaces and parentheses; what counts comes after the last one.
+    _, _, rest = line.rpartition(b") ")
+    values = rest.split(b" ", 20)
+    if len(values) < 20:
+        return None
+    return Process(
+        pid,
+        int(values[1]),
+        int(values[2]),
+        int(values[3]),
+        int(values[19]),
+        values[0].decode(),
+    )
+
+
+def table() -> Table:
+    """Return all processes that can be seen."""
+    found: Table = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (process := look_up(int(name))) is not None:
+            found[process.pid] = process
+    return found
+
+
+def descendants(processes: Table, roots: set[int]) -> list[Process]:
+    """Return everything below `roots` (themselves left out), parents first."""
+    children: dict[int, list[Process]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    seen = set(roots)
+    level = list(roots)
+    while level:
+        below = [
+            child
+            for pid in level
+            for child in children.get(pid, ())
+            if child.pid not in seen
+        ]
+        found += below
+        level = [child.pid for child in below]
+        seen.update(level)
+    return found
+
+
+def carries(pid: int, tag: bytes) -> bool:
+    """Return whether a process has `TOOLBOX_OWNER=tag` in its environment."""
+    wanted = b"TOOLBOX_OWNER=" + tag
+    try:
+        fd = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        content = bytearray()
+        while piece := os.read(fd, 65536):
+            content += piece
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return wanted in content.split(b"\0")
+
+
+def hold(process: Process) -> int:
+    """Return a pidfd of exactly this process, or -1 when it is gone.
+
+    The start time is compared after the pidfd is open: whatever is found then is what
+    the pidfd refers to, so the number cannot have become another's in between.
+    """
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:
+        return -1
+    current = look_up(process.pid)
+    if current is None or current.started != process.started or not current.alive:
+        os.close(fd)
+        return -1
+    return fd
+
+
+def send(fd: int, number: int) -> None:
+    """Signal the process of a pidfd; one that has ended, or may not be, is left."""
+    with contextlib.suppress(OSError):
+        signal.pidfd_send_signal(fd, number)
