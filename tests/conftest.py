@@ -8,6 +8,17 @@ import pytest
 from tests.support.agent import Agent, StartAgent, starting
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "agent: starts an agent; left out by --quick")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start an agent by its fixture; others say it themselves."""
+    for item in items:
+        if "start_agent" in getattr(item, "fixturenames", ()):
+            item.add_marker("agent")
+
+
 @pytest.fixture
 def start_agent(tmp_path: Path) -> Iterator[StartAgent]:
     """Start real agents (`start_agent("--option", …)`); all are stopped at the end."""
