@@ -1,0 +1,80 @@
+"""The lean import still works with the aiohttp that is installed.
+
+Each case runs in an interpreter of its own, because it is about what gets imported.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(code: str) -> str:
+    """Run code in a fresh interpreter and return what it prints."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path.append({str(ROOT)!r})\n{code}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=9,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
+
+
+PREPARE = "from agent.lean import import_server; import_server()\n"
+
+
+def test_neither_tls_nor_the_client_is_loaded() -> None:
+    shown = python(
+        PREPARE + "from aiohttp import hdrs, web\n"
+        "names = ('ssl', '_ssl', 'aiohttp.client', 'aiohttp.connector', 'asyncio')\n"
+        "print(*[name in sys.modules for name in names])"
+    )
+
+    assert shown == "False False False False True"
+
+
+def test_the_client_can_still_be_had_later() -> None:
+    shown = python(
+        PREPARE + "import aiohttp\nprint(aiohttp.ClientSession.__name__, "
+        "aiohttp.__version__.split('.')[0], 'aiohttp.client' in sys.modules)"
+    )
+
+    assert shown == "ClientSession 3 True"
+
+
+def test_tls_can_still_be_imported_later() -> None:
+    assert python(PREPARE + "import ssl; print(bool(ssl.OPENSSL_VERSION))") == "True"
+
+
+def test_nothing_happens_when_aiohttp_is_there_already() -> None:
+    shown = python(
+        "import aiohttp\n"
+        + PREPARE
+        + "print(type(aiohttp).__name__, 'ssl' in sys.modules)"
+    )
+
+    assert shown == "module True"
+
+
+def test_what_the_package_does_not_have_is_still_an_attribute_error() -> None:
+    shown = python(PREPARE + "import aiohttp\nprint(hasattr(aiohttp, 'no_such_thing'))")
+
+    assert shown == "False"
+
+
+def test_the_api_process_loads_nothing_heavy() -> None:
+    shown = python(
+        "import agent.api\nheavy = ('git', 'pygls', 'lsprotocol', 'watchfiles', 'psutil',"
+        " 'pydantic', 'ssl', 'python_multipart')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+
+    assert shown == "[]"
