@@ -8,7 +8,7 @@ body) or an aiohttp response (the handler streams for itself).
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import (
@@ -40,9 +40,12 @@ BAD_REQUEST = 400
 
 @dataclass(frozen=True)
 class Encoded(Generic[T]):
-    """A JSON answer that is already encoded; `T` tells its shape."""
+    """A JSON answer that is already encoded; `T` tells its shape.
 
-    body: bytes
+    A very long one may come in pieces, made while the client takes them.
+    """
+
+    body: bytes | AsyncIterable[bytes]
 
 
 @dataclass(frozen=True)

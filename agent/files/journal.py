@@ -1,0 +1,109 @@
+"""Remembers the temporary files of running uploads, for the agent that comes after us.
+
+An api process that is killed leaves its temporary files behind. Each process therefore
+has a directory below the state directory, named for itself, with one symbolic link per
+temporary file that leads to it: made before the file, removed after it. The next process
+removes what the links of dead processes lead to. Links, because making one is atomic.
+
+    <state dir>/uploads/<host>.<pid>.<start time>/<temporary file's name> -> its path
+
+Nothing here ever fails an upload: without a journal a killed agent's strays stay.
+"""
+
+import logging
+import os
+import re
+import stat
+from contextlib import suppress
+
+log = logging.getLogger("agent.files")
+
+PREFIX = ".tbx-"
+TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}")
+_OWNER = re.compile(r"(?P<host>.*)\.(?P<pid>\d+)\.(?P<start>\d+)")
+
+
+def temporary_name() -> str:
+    """Return a new name for a temporary file."""
+    return PREFIX + os.urandom(8).hex()
+
+
+class Journal:
+    """The temporary files of this process, and the strays of others.
+
+    Args:
+        state_dir: The agent's state directory.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        self._uploads = os.path.join(state_dir, "uploads")
+        self._host = re.sub(r"[^\w-]", "_", os.uname().nodename)
+        pid = os.getpid()
+        owner = f"{self._host}.{pid}.{start_time(pid)}"
+        self._own = os.path.join(self._uploads, owner)
+        self._ready = False
+
+    def note(self, name: str, path: str) -> None:
+        """Remember the temporary file `name`, which is about to be made at `path`."""
+        with suppress(OSError):
+            if not self._ready:
+                os.makedirs(self._own, mode=0o700, exist_ok=True)
+                self._ready = True
+            try:
+                os.symlink(path, os.path.join(self._own, name))
+            except FileNotFoundError:
+                # Somebody cleared the state directory under us; the next one is noted.
+                self._ready = False
+
+    def forget(self, name: str) -> None:
+        """Forget a temporary file that is gone."""
+        if self._ready:
+            with suppress(OSError):
+                os.unlink(os.path.join(self._own, name))
+
+    def close(self) -> None:
+        """Remove this process's directory, unless something is still noted there."""
+        with suppress(OSError):
+            os.rmdir(self._own)
+
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that died on this host."""
+        with suppress(OSError):
+            for owner in os.listdir(self._uploads):
+                if self._is_dead(owner):
+                    self._sweep_owner(os.path.join(self._uploads, owner))
+
+    def _is_dead(self, owner: str) -> bool:
+        match = _OWNER.fullmatch(owner)
+        if match is None or match["host"] != self._host:
+            return False
+        return start_time(int(match["pid"])) != int(match["start"])
+
+    def _sweep_owner(self, directory: str) -> None:
+        for name in os.listdir(directory):
+            link = os.path.join(directory, name)
+            with suppress(OSError):
+                path = os.readlink(link)
+                # Whatever stands in the journal, only files of ours are removed.
+                if TEMPORARY.fullmatch(name) and os.path.basename(path) == name:
+                    self._remove(path)
+            with suppress(OSError):
+                os.unlink(link)
+        with suppress(OSError):
+            os.rmdir(directory)
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                os.unlink(path)
+                log.warning("removed the temporary file of an upload that was killed")
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in the kernel's ticks; 0 when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name, in parentheses, may hold anything, parentheses too.
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,195 @@
+"""The owner of what the file routes work with: threads, journal, how paths resolve."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from agent.errors import InvalidRequestError
+from agent.files.attributes import describe
+from agent.files.bulk_download import BulkDownload, Explain
+from agent.files.content import Content, open_content
+from agent.files.deletion import delete
+from agent.files.directories import make_directories
+from agent.files.downloads import INLINE_BYTES, Plan, plan_download
+from agent.files.forms import Form, form_boundary
+from agent.files.journal import Journal
+from agent.files.listing import Listing
+from agent.files.models import FileInfo
+from agent.files.paths import Paths, base_name, is_home_path, told_as
+from agent.files.sending import Wire
+from agent.files.threads import Threads
+from agent.files.uploads import (
+    Body,
+    BulkOutcome,
+    BulkUpload,
+    Sink,
+    store_body,
+    store_form,
+)
+from agent.files.writing import Upload
+from agent.wire import UNSET
+
+ENTRY_THREADS = 8
+"""Listings, deletions and the like at once; more wait their turn."""
+TRANSFER_THREADS = 8
+"""Reads and writes at once; slow clients hold none (`sending`)."""
+
+
+class Files:
+    """The files of the sandbox.
+
+    Args:
+        work_dir: The absolute directory that relative paths start from.
+        state_dir: The agent's state directory.
+
+    Attributes:
+        transfers: The threads in which content is read and written.
+    """
+
+    def __init__(self, work_dir: str, state_dir: str) -> None:
+        self.transfers = Threads("transfers", TRANSFER_THREADS)
+        self._entries = Threads("entries", ENTRY_THREADS)
+        self._paths = Paths(work_dir)
+        self._journal = Journal(state_dir)
+        self._spool_dir = os.path.join(state_dir, "uploads")
+        self._in_place = asyncio.Lock()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to clear up after agents that were killed."""
+        self._sweeping = asyncio.create_task(self._entries.run(self._journal.sweep))
+
+    async def aclose(self) -> None:
+        """End what runs, and the threads."""
+        if self._sweeping is not None:
+            await self._sweeping
+        await self._entries.run(self._journal.close)
+        await self._entries.aclose()
+        await self.transfers.aclose()
+
+    async def info(self, path: str, *, with_path: bool) -> FileInfo:
+        """Describe one entry, links followed.
+
+        Raises:
+            OSError: It is missing, or the system refuses.
+        """
+        return await self._entries.run(self._info, path, with_path)
+
+    def _info(self, path: str, with_path: bool) -> FileInfo:
+        with told_as(path):
+            found = os.stat(self._paths.resolve(path))
+        return describe(
+            base_name(path),
+            path if with_path else UNSET,
+            found,
+            is_dir=stat.S_ISDIR(found.st_mode),
+        )
+
+    async def list(
+        self, path: str, depth: int, *, with_paths: bool
+    ) -> bytes | AsyncIterator[bytes]:
+        """Return the entries below a directory as JSON; in blocks when there are many.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        listing = Listing(self._paths, path, depth, with_paths=with_paths)
+        first = await self._entries.run(listing.block)
+        return first if listing.done else self._blocks(listing, first)
+
+    async def _blocks(self, listing: Listing, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        while not listing.done:
+            yield await self._entries.run(listing.block)
+
+    async def make_folder(self, path: str, mode: int) -> None:
+        """Make a directory and its missing parents.
+
+        Raises:
+            OSError: Something else is in the way, or the system refuses.
+        """
+        await self._entries.run(self._make_folder, path, mode)
+
+    def _make_folder(self, path: str, mode: int) -> None:
+        with told_as(path):
+            make_directories(self._paths.resolve(path), mode)
+
+    async def delete(self, path: str, *, recursive: bool) -> None:
+        """Delete an entry, or a tree.
+
+        Raises:
+            AgentError: It is a directory, a mount point, or the root.
+            OSError: It is missing, or the system refuses.
+        """
+        await self._entries.run(self._delete, path, recursive)
+
+    def _delete(self, path: str, recursive: bool) -> None:
+        with told_as(path):
+            delete(self._paths.resolve(path), recursive=recursive)
+
+    async def open_content(self, path: str) -> Content:
+        """Open a regular file for reading; the caller closes it.
+
+        Raises:
+            AgentError: It is no regular file.
+            OSError: It is missing, or the system refuses.
+        """
+        if is_home_path(path):
+            return await self.transfers.run(self._open_content, path)
+        # In the loop: a hand-over to a thread takes five times as long as this.
+        return self._open_content(path)
+
+    def _open_content(self, path: str) -> Content:
+        return open_content(self._paths.resolve(path), path)
+
+    async def plan_download(
+        self, content: Content, path: str, headers: Mapping[str, str]
+    ) -> Plan:
+        """Return the answer to a download.
+
+        Raises:
+            AgentError: A condition does not hold, or the range lies outside.
+        """
+        if 0 < content.size_bytes <= INLINE_BYTES and content.is_cached():
+            return plan_download(content, path, headers)
+        return await self.transfers.run(plan_download, content, path, headers)
+
+    async def send_many(
+        self, wanted: Sequence[str], boundary: str, explain: Explain, wire: Wire
+    ) -> None:
+        """Send many files as the parts of one form.
+
+        Raises:
+            ConnectionResetError: The client left.
+        """
+        download = BulkDownload(self._paths, self.transfers, boundary, explain)
+        await download.send(wanted, wire)
+
+    async def upload(self, path: str, content_type: str, body: Body) -> int:
+        """Store a body, or the field `file` of a form, at `path`; return its size.
+
+        Raises:
+            AgentError: It cannot be stored there, or the form is malformed.
+            OSError: The system refuses.
+        """
+        boundary = form_boundary(content_type)
+        sink = self._sink(path)
+        if boundary is None:
+            return await store_body(sink, body)
+        return await store_form(sink, Form(boundary), body)
+
+    async def upload_many(self, content_type: str, body: Body) -> BulkOutcome:
+        """Store the files of a form; what fails is told in the outcome."""
+        try:
+            boundary = form_boundary(content_type)
+            form = Form(boundary) if boundary else None
+        except InvalidRequestError:
+            form = None
+        if form is None:
+            return BulkOutcome(errors=["invalid multipart form"], disk_full=False)
+        return await BulkUpload(self._sink).store(form, body)
+
+    def _sink(self, path: str) -> Sink:
+        upload = Upload(self._paths, path, self._journal, self._spool_dir)
+        return Sink(upload, path, self.transfers, self._in_place)

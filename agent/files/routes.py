@@ -1,0 +1,236 @@
+"""The routes of files: entries, downloads, uploads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from agent import wire
+from agent.errors import TimeLimitError
+from agent.files.clients import takes_new_fields
+from agent.files.content import Content
+from agent.files.directories import parse_mode
+from agent.files.downloads import Plan
+from agent.files.models import (
+    BulkDownloadRequest,
+    BulkUploadResult,
+    FileInfo,
+    UploadedFile,
+)
+from agent.files.paths import base_name
+from agent.files.ranges import Span, boundary
+from agent.files.registry import Files
+from agent.files.sending import ShortFileError, Wire
+from agent.files.uploads import BulkOutcome
+from agent.registry import SETTINGS, WORK_DIR
+from agent.web.errors import Failure, envelope, failure_of
+from agent.web.routes import JSON_TYPE, Encoded, PositiveInt, Routes
+
+routes = Routes("files")
+
+FILES = web.AppKey("files", Files)
+"""The owner of file work."""
+
+BODY_STALL_LIMIT_S = 600.0
+"""Time for which an uploading client may send nothing before it counts as gone."""
+
+
+async def context(app: web.Application) -> AsyncIterator[None]:
+    """Open what the routes work with, and close it."""
+    files = Files(app[WORK_DIR], app[SETTINGS].state_dir)
+    app[FILES] = files
+    files.open()
+    yield
+    await files.aclose()
+
+
+@routes.get("/files", errors=(400, 403, 404))
+async def list_files(
+    request: web.Request, path: str | None = None, depth: PositiveInt = 1
+) -> Encoded[list[FileInfo]]:
+    """List what is in a directory.
+
+    Entries come sorted by name, each directory followed by what is in it as deep as
+    asked. Links have the data of what they lead to, or their own when it is not there.
+    """
+    with_paths = takes_new_fields(request.headers)
+    return Encoded(
+        await request.app[FILES].list(path or ".", depth, with_paths=with_paths)
+    )
+
+
+@routes.get("/files/info", errors=(400, 403, 404))
+async def get_file_info(request: web.Request, path: str) -> FileInfo:
+    """Describe one entry, links followed."""
+    with_path = takes_new_fields(request.headers)
+    return await request.app[FILES].info(path, with_path=with_path)
+
+
+@routes.post("/files/folder", status=201, errors=(400, 403))
+async def create_folder(request: web.Request, path: str, mode: str = "0755") -> None:
+    """Make a directory and its missing parents; one that exists stays as it is."""
+    await request.app[FILES].make_folder(path, parse_mode(mode))
+
+
+@routes.delete("/files", status=204, errors=(400, 403, 404, 409))
+async def delete_file(request: web.Request, path: str, recursive: bool = False) -> None:
+    """Delete an entry; a directory, with all in it, only when `recursive` is true.
+
+    Links are deleted themselves, never what they lead to.
+    """
+    await request.app[FILES].delete(path, recursive=recursive)
+
+
+@routes.get("/files/download", errors=(400, 403, 404, 412, 416), signed=True)
+async def download_file(request: web.Request, path: str) -> web.StreamResponse:
+    """Download one file, whole or in ranges."""
+    files = request.app[FILES]
+    content = await files.open_content(path)
+    try:
+        plan = await files.plan_download(content, path, request.headers)
+        return await _send_plan(request, plan, content)
+    finally:
+        content.close()
+
+
+@routes.post("/files/bulk-download", errors=(400,))
+async def download_files(
+    request: web.Request, body: BulkDownloadRequest
+) -> web.StreamResponse:
+    """Download many files as the parts of one form.
+
+    A file that cannot be had is a part named `error` with the envelope of its failure.
+    """
+    mark = boundary()
+    response = web.StreamResponse(
+        headers={"Content-Type": f"multipart/form-data; boundary={mark}"}
+    )
+    await response.prepare(request)
+    await request.app[FILES].send_many(
+        body.paths, mark, _explain, _wire(request, response)
+    )
+    await response.write_eof()
+    return response
+
+
+@routes.post("/files/upload", errors=(400, 403, 507), upload=True)
+async def upload_file_legacy(request: web.Request, path: str) -> None:
+    """Store the field `file` of a form, or a body as it is, at `path`."""
+    await _upload(request, path)
+
+
+@routes.post("/files/upload-v2", errors=(400, 403, 507), signed=True, upload=True)
+async def upload_file(request: web.Request, path: str) -> UploadedFile:
+    """Store the field `file` of a form, or a body as it is, at `path`.
+
+    The file is replaced as a whole once all of it has come: until then, and after any
+    failure, it is what it was.
+    """
+    await _upload(request, path)
+    return UploadedFile(name=wire.printable(base_name(path)), path=wire.printable(path))
+
+
+@routes.post("/files/bulk-upload", errors=(400, 507), upload=True)
+async def upload_files(
+    request: web.Request,
+) -> BulkUploadResult | web.StreamResponse:
+    """Store the files of a form: `files[i].path` says where `files[i].file` goes.
+
+    Every failure is told; the other files are stored all the same.
+    """
+    content_type = request.headers.get("Content-Type", "")
+    outcome = await request.app[FILES].upload_many(content_type, _body(request))
+    if outcome.errors:
+        return _bulk_failure(request, outcome)
+    return BulkUploadResult(files=outcome.files)
+
+
+async def _upload(request: web.Request, path: str) -> None:
+    content_type = request.headers.get("Content-Type", "")
+    await request.app[FILES].upload(path, content_type, _body(request))
+
+
+async def _body(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the request's body; end without an error only when all of it came."""
+    content = request.content
+    while True:
+        try:
+            async with asyncio.timeout(BODY_STALL_LIMIT_S):
+                chunk = await content.readany()
+        except TimeoutError as error:
+            raise TimeLimitError("the client sent nothing for too long") from error
+        except Exception:
+            if request.transport is None:
+                raise ConnectionResetError("the client left") from None
+            raise
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _send_plan(
+    request: web.Request, plan: Plan, content: Content
+) -> web.StreamResponse:
+    """Send a planned download."""
+    ready = [piece for piece in plan.pieces if isinstance(piece, bytes)]
+    if len(ready) == len(plan.pieces) and plan.size_bytes is not None:
+        return web.Response(
+            status=plan.status, body=b"".join(ready), headers=plan.headers
+        )
+    response = web.StreamResponse(status=plan.status, headers=plan.headers)
+    response.content_length = plan.size_bytes
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    line = _wire(request, response)
+    try:
+        for piece in plan.pieces:
+            if isinstance(piece, Span):
+                await line.send_file(content, piece.start, piece.size_bytes)
+            else:
+                await line.write(piece)
+        if plan.size_bytes is None:
+            await line.send_to_end(content, sum(map(len, ready)))
+    except ShortFileError as error:
+        _cut(request)
+        raise ConnectionResetError("the file became shorter") from error
+    await response.write_eof()
+    return response
+
+
+def _wire(request: web.Request, response: web.StreamResponse) -> Wire:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client left")
+    return Wire(transport, response.write, request.app[FILES].transfers)
+
+
+def _cut(request: web.Request) -> None:
+    """Break the connection: a client must not take a part for the whole."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _explain(error: Exception, path: str) -> bytes:
+    """Return the envelope of one file's failure in a bulk download."""
+    failure = failure_of(error)
+    if failure.status == 500:
+        message = f"failed to open file: {path}"
+        failure = Failure(500, "FILE_READ_FAILED", message, {}, expected=True)
+    return wire.encode(envelope(failure, path=path, method="POST"))
+
+
+def _bulk_failure(request: web.Request, outcome: BulkOutcome) -> web.Response:
+    """Return the envelope, with the errors and the files that were stored all the same."""
+    status, code = (
+        (507, "INSUFFICIENT_STORAGE") if outcome.disk_full else (400, "BAD_REQUEST")
+    )
+    failure = Failure(status, code, ", ".join(outcome.errors), {}, expected=True)
+    body = {
+        **envelope(failure, path="/files/bulk-upload", method=request.method),
+        "errors": outcome.errors,
+        "files": outcome.files,
+    }
+    return web.Response(
+        status=status, body=wire.encode(body), headers={"Content-Type": JSON_TYPE}
+    )
