@@ -202,11 +202,11 @@ NOT_STOOD_IN = (
     ("POST", "/sandbox/{sandbox_id}/resize", "resize a sandbox"),
     ("POST", "/sandbox/{sandbox_id}/network-settings", "limit the network"),
     ("PUT", "/sandbox/{sandbox_id}/secrets", "mount secrets"),
-    ("POST", "/sandbox/{sandbox_id}/public/{is_public}", "publish previews"),
+    ("POST", "/sandbox/{sandbox_id}/public/{detail}", "publish previews"),
     ("POST", "/sandbox/{sandbox_id}/signing-key/rotate", "change the signing key"),
     (
         "GET",
-        "/sandbox/{sandbox_id}/ports/{port}/signed-preview-url",
+        "/sandbox/{sandbox_id}/ports/{detail}/signed-preview-url",
         "sign preview addresses",
     ),
     ("GET", "/snapshots", "make snapshots"),
@@ -220,7 +220,11 @@ NOT_STOOD_IN = (
 def _declare_missing(method: str, path: str, deed: str) -> None:
     """Add a route that says in a typed error what is not done."""
 
-    async def missing() -> None:
+    # Path segments by the only names that the table above has for them.
+    async def missing(
+        sandbox_id: str = "",  # noqa: ARG001 - whichever sandbox it is
+        detail: str = "",  # noqa: ARG001 - and whatever of it
+    ) -> None:
         raise web.HTTPNotImplemented(reason=f"the dev stand-in cannot {deed}")
 
     missing.__doc__ = f"Say that nobody here can {deed}."

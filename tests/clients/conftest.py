@@ -1,0 +1,118 @@
+"""Runs each client's script once against a real dev agent and keeps what it told."""
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.environments import NODE, node_with, python_with
+from tests.support.agent import Agent, running
+
+SCRIPTS = Path(__file__).with_name("scripts")
+CONTROL_PLANE = re.compile(r"control plane\s+(http://\S+)")
+SCRIPT_LIMIT_S = 100.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a client's script told of its scenarios, and of the agent it talked to."""
+
+    client: str
+    given: dict[str, str]
+    outcomes: dict[str, Any]
+    errors: str
+
+    def __getitem__(self, scenario: str) -> dict[str, Any]:
+        """Return a scenario's outcome; one that raised fails the test."""
+        outcome: dict[str, Any] = self.outcomes[scenario]
+        assert "raised" not in outcome, f"{outcome['raised']}\n{self.errors}"
+        return outcome
+
+
+SCRIPT_OF = {
+    "python sync": ["python_newest.py", "sync"],
+    "python async": ["python_newest.py", "async"],
+    "python generated": ["python_generated.py"],
+    "python first": ["python_first.py"],
+    "javascript": ["javascript.cjs"],
+}
+
+
+def command_of(client: str) -> tuple[list[str], Path]:
+    """Return the words that run a client's script, and the directory to do so in."""
+    script, *arguments = SCRIPT_OF[client]
+    words = [str(SCRIPTS / script), *arguments]
+    if client == "javascript":
+        return [str(NODE), *words], node_with("@daytonaio/sdk", "0.218.0")
+    version = "0.25.6" if client == "python first" else "0.226.1"
+    return [str(python_with("daytona", version)), *words], SCRIPTS
+
+
+def run_client(client: str, root: Path) -> Told:
+    """Run a client's script against an agent of its own, started under `root`."""
+    words, directory = command_of(client)
+    home, local = root / "client-home", root / "local"
+    home.mkdir()
+    local.mkdir()
+    with running(root, "--dev-port", "0", command="dev") as agent:
+        given = describe(agent) | {"local": str(local)}
+        done = subprocess.run(
+            words,
+            cwd=directory,
+            # Nothing of ours: no proxy, no `DAYTONA_*`, no bytecode among our sources.
+            env={
+                "HOME": str(home),
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            input=json.dumps(given).encode(),
+            capture_output=True,
+            timeout=SCRIPT_LIMIT_S,
+            check=False,
+        )
+        errors = f"{done.stderr.decode(errors='replace')}\n{agent.log()}"
+    assert done.returncode == 0, f"{done.stdout.decode(errors='replace')}\n{errors}"
+    return Told(client, given, json.loads(done.stdout), errors)
+
+
+def describe(agent: Agent) -> dict[str, str]:
+    """Return what a script needs to know of a dev agent."""
+    return {
+        "api": agent.wait_line(CONTROL_PLANE)[1],
+        "toolbox": agent.url,
+        "key": agent.token,
+        "work": str(agent.work_dir),
+        "home": str(agent.home),
+    }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory that all workers of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = common / "clients"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def told(request: pytest.FixtureRequest, shared: Path) -> Told:
+    """Return what the client named by the parameter told; each runs once a test run."""
+    client: str = request.param
+    root = shared / client.replace(" ", "-")
+    with root.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = root.with_suffix(".json")
+        if not kept.exists():
+            root.mkdir()
+            ran = run_client(client, root)
+            kept.write_text(json.dumps([ran.given, ran.outcomes, ran.errors]))
+    return Told(client, *json.loads(kept.read_text()))
