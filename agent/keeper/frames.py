@@ -15,7 +15,7 @@ HEADER_MAX_BYTES = 1024 * 1024
 PAYLOAD_MAX_BYTES = 65 * 1024 * 1024
 """The largest body the api takes (64 MiB), as a script, and some slack."""
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Header: TypeAlias = dict[str, Json]
 
 _PREFIX = struct.Struct(">II")
@@ -39,6 +39,26 @@ def head(header: Header, payload_bytes: int = 0) -> bytes:
     if payload_bytes > PAYLOAD_MAX_BYTES:
         raise FrameError(f"frame payload of {payload_bytes} bytes is too large")
     return _PREFIX.pack(len(text), payload_bytes) + text
+
+
+def dump(value: Header) -> bytes:
+    """Return an object as JSON, for a payload."""
+    return _encode(value).encode()
+
+
+def load(text: bytes) -> Header:
+    """Return the object that JSON stands for.
+
+    Raises:
+        FrameError: It is no JSON, or no object.
+    """
+    try:
+        value = _decode(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FrameError("JSON, but no object")
+    return value
 
 
 class Decoder:
@@ -84,11 +104,5 @@ def _end(source: bytes | bytearray, start: int) -> int | None:
 def _cut(source: bytes | bytearray, start: int, end: int) -> tuple[Header, bytes]:
     header_bytes, _ = _PREFIX.unpack_from(source, start)
     middle = start + _PREFIX.size + header_bytes
-    text = bytes(source[start + _PREFIX.size : middle])
-    try:
-        header = _decode(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise FrameError(f"frame header is not JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise FrameError("frame header is no object")
+    header = load(bytes(source[start + _PREFIX.size : middle]))
     return header, bytes(source[middle:end])

@@ -43,7 +43,7 @@ def adopt_orphans() -> None:
 def open_standard_fds() -> None:
     """Open what is closed of 0, 1 and 2, so that no socket gets such a number."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, inheritable=True)
+        os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
     os.close(fd)
 
 
@@ -67,9 +67,7 @@ class Standing:
         # Opened while the process is still dumpable: afterwards its /proc files belong
         # to root, and only the opening is checked.
         with contextlib.suppress(OSError):
-            self._oom_fd = os.open(
-                "/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC
-            )
+            self._oom_fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
             current = int(os.pread(self._oom_fd, 16, 0))
             self._child_score = b"%d" % max(CHILD_OOM_SCORE, current)
             self._own_score = b"%d" % current

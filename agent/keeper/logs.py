@@ -57,7 +57,9 @@ class Log:
 
     first_offset = 0
 
-    def __init__(self, state: State, path: str, index_path: str, max_bytes: int) -> None:
+    def __init__(
+        self, state: State, path: str, index_path: str, max_bytes: int
+    ) -> None:
         self._state = state
         self._path = path
         self._index_path = index_path
@@ -110,7 +112,9 @@ class Log:
             room -= written
             self.size += written
 
-    def read(self, offset: int, record: int, limit: int) -> tuple[list[Run], bytes, int]:
+    def read(
+        self, offset: int, record: int, limit: int
+    ) -> tuple[list[Run], bytes, int]:
         """Return what is stored from `offset` on, up to `limit` bytes.
 
         Args:
@@ -134,7 +138,9 @@ class Log:
         index = os.pread(
             self._index_fd, INDEX.size * RUNS_PER_READ, record * INDEX.size
         )
-        records = list(INDEX.iter_unpack(index[: len(index) // INDEX.size * INDEX.size]))
+        records = list(
+            INDEX.iter_unpack(index[: len(index) // INDEX.size * INDEX.size])
+        )
         last = record * INDEX.size + len(index) >= self.index_size
         for number, (start, at, stream) in enumerate(records):
             if number + 1 < len(records):
@@ -423,7 +429,9 @@ class Ring:
         self._held[: len(view) - first] = view[first:]
         self.total += len(view)
 
-    def read(self, offset: int, record: int, limit: int) -> tuple[list[Run], bytes, int]:
+    def read(
+        self, offset: int, record: int, limit: int
+    ) -> tuple[list[Run], bytes, int]:
         """Return what is held from `offset` on, up to `limit` bytes, as one run."""
         offset = max(offset, self.first_offset)
         wanted = min(limit, self.total - offset)

@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import termios
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from agent.keeper.errors import Refusal, reason
 from agent.keeper.hardening import Standing, default_signals
@@ -57,6 +57,9 @@ def base_environment(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {name: value for name, value in environ.items() if name not in hidden}
 
 
+Action = tuple[int, ...] | tuple[int, int, str, int, int]
+
+
 class Started:
     """A process that was started, and the keeper's ends of what it was given.
 
@@ -91,7 +94,7 @@ class Plan:
     __slots__ = ("argv", "cwd", "environment", "output", "size", "stdin")
 
     def __init__(
-        self, argv: Sequence[bytes], cwd: bytes, environment: dict[bytes, bytes]
+        self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes]
     ) -> None:
         self.argv = argv
         self.cwd = cwd
@@ -133,7 +136,7 @@ class Spawner:
         return started
 
     def start_api(
-        self, argv: Sequence[str], environment: dict[bytes, bytes], fds: Iterable[int]
+        self, argv: list[str], environment: dict[bytes, bytes], fds: Iterable[int]
     ) -> int:
         """Start the api with `fds` as its descriptors from 3 on; return its pid.
 
@@ -161,9 +164,7 @@ class Spawner:
             for fd in moved:
                 os.close(fd)
 
-    def _connect(
-        self, plan: Plan, started: Started, theirs: list[int]
-    ) -> list[tuple[int, ...]]:
+    def _connect(self, plan: Plan, started: Started, theirs: list[int]) -> list[Action]:
         """Make the pipes or the terminal; return the child's side of them."""
         dup2 = os.POSIX_SPAWN_DUP2
         if plan.output == "pty":
@@ -173,12 +174,12 @@ class Spawner:
             stdin, started.stdin = os.pipe2(os.O_CLOEXEC)
             theirs.append(stdin)
             os.set_blocking(started.stdin, False)
-        actions: list[tuple[int, ...]] = [(dup2, stdin, 0)]
+        actions: list[Action] = [(dup2, stdin, 0)]
         out = _output_pipe(STDOUT, started, theirs)
         err = _output_pipe(STDERR, started, theirs) if plan.output == "split" else out
         return [*actions, (dup2, out, 1), (dup2, err, 2)]
 
-    def _spawn(self, plan: Plan, actions: list[tuple[int, ...]]) -> int:
+    def _spawn(self, plan: Plan, actions: list[Action]) -> int:
         program = _find(plan.argv[0], plan.environment)
         try:
             os.chdir(plan.cwd)
@@ -187,8 +188,6 @@ class Spawner:
             raise Refusal(
                 "start-failed", reason(f"chdir {shown}", error), error.errno or 0
             ) from error
-        if b"/" in program and not program.startswith(b"/"):
-            program = os.path.join(plan.cwd, program)
         self.standing.childs()
         try:
             return os.posix_spawn(
@@ -213,9 +212,7 @@ def resize(terminal: int, rows: int, columns: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, _WINDOW.pack(rows, columns, 0, 0))
 
 
-def _connect_terminal(
-    plan: Plan, started: Started, theirs: list[int]
-) -> list[tuple[int, ...]]:
+def _connect_terminal(plan: Plan, started: Started, theirs: list[int]) -> list[Action]:
     master, slave = os.openpty()
     started.terminal = master
     started.outputs.append((master, STDOUT))

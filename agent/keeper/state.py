@@ -142,7 +142,9 @@ def _mark_lost(path: str) -> None:
 def _check(path: str) -> None:
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
-        raise StateError(f"state directory {path} is not a directory (links are refused)")
+        raise StateError(
+            f"state directory {path} is not a directory (links are refused)"
+        )
     if found.st_uid != os.geteuid():
         raise StateError(f"state directory {path} belongs to another user")
     if stat.S_IMODE(found.st_mode) & 0o077:

@@ -1,0 +1,154 @@
+"""A follower of a job's output, on the api's side."""
+
+import asyncio
+from collections import deque
+from typing import Protocol, Self, cast
+
+from agent.keeper.frames import Header
+from agent.keeper.shapes import Chunk, End
+
+WINDOW_BYTES = 1024 * 1024
+"""Of one subscription under way or not yet taken by its reader."""
+
+
+class _Keeper(Protocol):
+    def post(self, header: Header, payload: bytes = b"") -> None: ...
+    def follow(self, subscription: "Subscription") -> int: ...
+    def unfollow(self, number: int) -> None: ...
+    async def ask(self, operation: str, header: Header) -> Header: ...
+
+
+class Subscription:
+    """Yields a job's output from an offset on, as `Keeper.subscribe` says.
+
+    At most the window's bytes wait here; the keeper sends more as they are taken.
+
+    Attributes:
+        offset: Up to where it was taken; a later subscription may go on from here.
+        first_offset: The oldest byte that was there when it began.
+        end: Why it is over, once it is.
+    """
+
+    def __init__(
+        self, keeper: _Keeper, job_id: str, offset: int, window_bytes: int
+    ) -> None:
+        self._keeper = keeper
+        self._job_id = job_id
+        self._window_bytes = window_bytes
+        self._chunks: deque[Chunk] = deque()
+        self._number = 0
+        self._taken = 0
+        self._arrival: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._closed = False
+        self.offset = offset
+        self.first_offset = 0
+        self.end: End | None = None
+
+    async def open(self) -> None:
+        """Begin; done by the first step at the latest.
+
+        Raises:
+            NotFoundError: There is no such job.
+            InvalidRequestError: It has not written so much yet.
+            ConflictError: It is one that is answered as a whole.
+        """
+        if self._number:
+            return
+        self._number = self._keeper.follow(self)
+        try:
+            answer = await self._keeper.ask(
+                "subscribe",
+                {
+                    "job": self._job_id,
+                    "sub": self._number,
+                    "offset": self.offset,
+                    "credit": self._window_bytes,
+                },
+            )
+        except BaseException:
+            self._close()
+            raise
+        self.offset = cast("int", answer["offset"])
+        self.first_offset = cast("int", answer["first_offset"])
+
+    async def aclose(self) -> None:
+        """Stop following; the job is untouched."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._chunks.clear()
+        if self._number:
+            self._keeper.unfollow(self._number)
+            if self.end is None and self._error is None:
+                self._keeper.post({"op": "unsubscribe", "sub": self._number})
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        await self.open()
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self.end is not None or self._closed:
+                raise StopAsyncIteration
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        chunk = self._chunks.popleft()
+        self.offset = chunk.offset + len(chunk.data)
+        self._take(len(chunk.data))
+        return chunk
+
+    def _take(self, size: int) -> None:
+        """Let the keeper send as much again, not for every little piece."""
+        self._taken += size
+        if self._taken * 4 >= self._window_bytes and self.end is None:
+            credit: Header = {
+                "op": "credit",
+                "sub": self._number,
+                "bytes": self._taken,
+            }
+            if self._error is None:
+                self._keeper.post(credit)
+            self._taken = 0
+
+    def receive(self, header: Header, payload: bytes) -> None:
+        """Take a `data` or `end` event."""
+        if header["ev"] == "end":
+            self.end = End(
+                reason=cast("str", header["reason"]),
+                offset=cast("int", header["offset"]),
+                dropped_bytes=cast("int", header["dropped_bytes"]),
+            )
+            self._keeper.unfollow(self._number)
+        else:
+            at = 0
+            for run in cast("list[tuple[int, int, float, int]]", header["runs"]):
+                offset, stream, time, size = run
+                data = payload[at : at + size]
+                self._chunks.append(
+                    Chunk(offset=offset, stream=stream, time=time, data=data)
+                )
+                at += size
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """End with an error: the keeper is gone."""
+        self._error = error
+        self._keeper.unfollow(self._number)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)

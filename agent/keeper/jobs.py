@@ -1,0 +1,321 @@
+"""All jobs: starting, finding, ending and forgetting them."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from agent.keeper import fields
+from agent.keeper.errors import Refusal
+from agent.keeper.frames import Header
+from agent.keeper.job import Job
+from agent.keeper.ladder import Ladder, Scope
+from agent.keeper.logs import Log, Memory, Ring, Spool
+from agent.keeper.loop import Loop
+from agent.keeper.spawn import Plan, Spawner
+from agent.keeper.state import State
+
+RECORDS_PER_RUNNING = 4
+"""Jobs known, ended ones included, for each one that may run."""
+
+TERMINAL_MAX = 65535
+"""Rows and columns are 16-bit numbers (man 2 TIOCSWINSZ)."""
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Output kept of a job that does not say."""
+
+
+class Jobs:
+    """The jobs of one keeper.
+
+    Args:
+        loop: The keeper's loop.
+        state: Where logs and spools are.
+        spawner: Who starts processes.
+        work_dir: The absolute directory that relative ones resolve against.
+        max_running: More at once are refused.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        state: State,
+        spawner: Spawner,
+        work_dir: str,
+        max_running: int,
+    ) -> None:
+        self._loop = loop
+        self._state = state
+        self._spawner = spawner
+        self._work_dir = os.fsencode(work_dir)
+        self._max_running = max_running
+        self._by_id: dict[str, Job] = {}
+        self._by_pid: dict[int, Job] = {}
+        self._memory = Memory()
+        # Part of every id: an agent may run inside another one's job, and the tags of
+        # the two must not be mistaken for each other.
+        self._life = os.urandom(4).hex()
+        self._count = 0
+        self._pumped = 0
+        self._dropped = 0
+        self.environment: dict[bytes, bytes] = {}
+        self.closing = False
+        self.others: Callable[[], set[int]] = set
+
+    # -- starting -----------------------------------------------------------------
+
+    def run(self, header: Header, script: bytes, done: Callable[[Job], None]) -> Job:
+        """Start a job that is answered as a whole when it ends, by `done`.
+
+        Raises:
+            Refusal: It cannot be started.
+        """
+        self._admit()
+        job_id = self._new_id()
+        bound = max(1, fields.whole(header, "max_bytes", MAX_BYTES))
+        path = self._state.spool_path(f"{job_id}.out")
+        spool = Spool(self._state, path, bound, self._memory)
+        job = Job(self._loop, job_id, spool, self._finished, self._closed)
+        job.waiting.append(done)
+        return self._launch(job, header, script)
+
+    def spawn(self, header: Header, script: bytes) -> Job:
+        """Start a job whose output is followed, and which stays until it is forgotten.
+
+        Raises:
+            Refusal: It cannot be started.
+        """
+        self._admit()
+        job_id = fields.text(header, "job", "") or self._new_id()
+        if not job_id.replace("-", "").isalnum() or not job_id.isascii():
+            raise Refusal("invalid", f"not a job's name: {job_id!r}")
+        if job_id in self._by_id:
+            raise Refusal("conflict", f"job {job_id} exists")
+        kept = fields.flag(header, "kept")
+        job = Job(
+            self._loop,
+            job_id,
+            self._place(job_id, header, kept=kept),
+            self._finished,
+            self._closed,
+        )
+        job.kept = kept
+        job.directory = self._state.job_path(job_id) if kept else None
+        try:
+            return self._launch(job, header, script)
+        except Refusal:
+            self._remove(job)
+            raise
+
+    def _place(self, job_id: str, header: Header, *, kept: bool) -> Log | Ring:
+        if fields.text(header, "output", "") == "pty":
+            return Ring()
+        bound = max(0, fields.whole(header, "max_bytes", MAX_BYTES))
+        if not kept:
+            path = self._state.spool_path(job_id)
+            return Log(self._state, f"{path}.log", f"{path}.index", bound)
+        # A log that cannot be made drops its bytes; the command runs all the same.
+        with contextlib.suppress(OSError):
+            self._state.make_job(job_id)
+        path = self._state.job_path(job_id)
+        log = Log(self._state, f"{path}/output.log", f"{path}/index", bound)
+        log.create()
+        return log
+
+    def _admit(self) -> None:
+        if self.closing:
+            raise Refusal("conflict", "the agent is shutting down")
+        if len(self._by_pid) >= self._max_running:
+            raise Refusal("too-many", f"{self._max_running} commands are running")
+        if len(self._by_id) >= self._max_running * RECORDS_PER_RUNNING:
+            raise Refusal("too-many", f"{len(self._by_id)} commands are remembered")
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"{self._life}-{self._count:x}"
+
+    def _launch(self, job: Job, header: Header, script: bytes) -> Job:
+        job.kind = fields.text(header, "kind", "")
+        job.label = fields.text(header, "label", "")
+        job.tag = b"job:" + fields.raw(
+            job.id if job.id.startswith(self._life) else f"{self._life}-{job.id}"
+        )
+        plan = self._plan(job, header)
+        timeout_s = fields.seconds(header, "timeout_s")
+        if script:
+            self._write_script(job, plan, script)
+        try:
+            started = self._spawner.start(plan)
+        except Refusal:
+            if job.script is not None:
+                self._state.drop(job.script)
+            raise
+        job.attach(started)
+        self._by_id[job.id] = job
+        self._by_pid[job.pid] = job
+        if timeout_s:
+            job.limit(timeout_s, lambda: self._timed_out(job))
+        return job
+
+    def _plan(self, job: Job, header: Header) -> Plan:
+        argv = fields.arguments(header, "argv")
+        cwd = fields.raw(fields.text(header, "cwd", ""))
+        environment = {
+            **self.environment,
+            **fields.variables(header, "env"),
+            b"TOOLBOX_OWNER": job.tag,
+        }
+        plan = Plan(argv, os.path.join(self._work_dir, cwd), environment)
+        plan.output = job.mode = fields.choice(
+            header, "output", ("merged", "split", "pty")
+        )
+        plan.stdin = fields.choice(header, "stdin", ("null", "pipe"))
+        if plan.output == "pty":
+            plan.size = job.size = terminal_size(header)
+        return plan
+
+    def _write_script(self, job: Job, plan: Plan, script: bytes) -> None:
+        path = self._state.spool_path(f"{job.id}.script")
+        try:
+            fd = self._state.create(path)
+            try:
+                rest = memoryview(script)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._state.drop(path)
+            raise Refusal(
+                "os", f"script: {error.strerror}", error.errno or 0
+            ) from error
+        job.script = path
+        plan.argv = [*plan.argv, os.fsencode(path)]
+
+    # -- finding ------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            Refusal: There is none of that name.
+        """
+        job = self._by_id.get(job_id)
+        if job is None:
+            raise Refusal("not-found", f"there is no job {job_id}")
+        return job
+
+    def all(self) -> list[Job]:
+        """Return all jobs, oldest first."""
+        return list(self._by_id.values())
+
+    def leaders(self) -> set[int]:
+        """Return the pids of the jobs that run."""
+        return set(self._by_pid)
+
+    # -- ending -------------------------------------------------------------------
+
+    def reaped(self, pid: int, status: int, usage: tuple[float, float, int]) -> bool:
+        """Take note of an end; return False when it was no job's leader."""
+        job = self._by_pid.pop(pid, None)
+        if job is None:
+            return False
+        job.leader_exited(status, usage)
+        return True
+
+    def end(self, job: Job, grace_s: float, done: Callable[[int], None]) -> None:
+        """End a job and all that came of it; `done` hears how many could not be."""
+        if job.state == "running" and not job.ending:
+            job.ending = "deleted"
+        if job.ladder is None:
+            # A shell at a terminal ignores TERM; HUP is what a closed terminal sends.
+            asking = (signal.SIGHUP,) if job.mode == "pty" else ()
+            job.ladder = self._ladder(job, (*asking, signal.SIGTERM))
+            job.ladder.when_done(done)
+            job.ladder.start(grace_s)
+        else:
+            job.ladder.when_done(done)
+            job.ladder.hasten(grace_s)
+
+    def _timed_out(self, job: Job) -> None:
+        if job.state != "running":
+            return
+        job.ending = job.ending or "timeout"
+        if job.ladder is None:
+            job.ladder = self._ladder(job, (signal.SIGTERM,))
+            job.ladder.start(0)
+        else:
+            job.ladder.kill()
+
+    def _ladder(self, job: Job, signals: tuple[int, ...]) -> Ladder:
+        def spared() -> set[int]:
+            return (self.leaders() | self.others()) - {job.pid}
+
+        ladder = Ladder(self._loop, Scope(job.pid, job.tag, spared), signals)
+
+        def over(_left: int) -> None:
+            job.ladder = None
+
+        ladder.when_done(over)
+        return ladder
+
+    # -- forgetting ---------------------------------------------------------------
+
+    def forget(self, job_id: str) -> None:
+        """Drop a job that has ended, and its output; one that is unknown is forgotten.
+
+        Raises:
+            Refusal: It still runs.
+        """
+        job = self._by_id.get(job_id)
+        if job is None:
+            return
+        if job.state != "finished":
+            raise Refusal("conflict", f"job {job_id} has not ended")
+        self._remove(job)
+
+    def _remove(self, job: Job) -> None:
+        self._by_id.pop(job.id, None)
+        job.forgotten = True
+        for reader in list(job.readers):
+            reader.drop("forgotten")
+        job.discard_rest()
+        job.output.remove()
+        if job.directory is not None:
+            self._state.drop_job(job.id)
+
+    def _finished(self, job: Job) -> None:
+        self._pumped += job.output.total
+        self._dropped += job.output.dropped
+        if isinstance(job.output, Spool):
+            # What survivors write from now on belongs to no answer.
+            job.discard_rest()
+
+    def _closed(self, job: Job) -> None:
+        """Do nothing for now: a job that is closed stays until it is forgotten."""
+
+    def counts(self) -> dict[str, int]:
+        """Return numbers for `stats`."""
+        live = [job for job in self._by_id.values() if job.state != "finished"]
+        return {
+            "jobs": len(self._by_id),
+            "running": len(self._by_pid),
+            "bytes_pumped": self._pumped + sum(job.output.total for job in live),
+            "bytes_dropped": self._dropped + sum(job.output.dropped for job in live),
+            "memory_bytes": self._memory.used,
+        }
+
+
+def terminal_size(header: Header) -> tuple[int, int]:
+    """Return the rows and columns that a header asks for.
+
+    Raises:
+        Refusal: No terminal has such a size.
+    """
+    rows, columns = (
+        fields.whole(header, "rows", 24),
+        fields.whole(header, "columns", 80),
+    )
+    if not (0 < rows <= TERMINAL_MAX and 0 < columns <= TERMINAL_MAX):
+        raise Refusal("invalid", f"terminal of {rows} rows and {columns} columns")
+    return rows, columns
