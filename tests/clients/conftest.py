@@ -79,7 +79,9 @@ def run_client(client: str, root: Path) -> Told:
         )
         errors = f"{done.stderr.decode(errors='replace')}\n{agent.log()}"
     assert done.returncode == 0, f"{done.stdout.decode(errors='replace')}\n{errors}"
-    return Told(client, given, json.loads(done.stdout), errors)
+    # The last line, because some client or other prints for itself.
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    return Told(client, given, outcomes, errors)
 
 
 def describe(agent: Agent) -> dict[str, str]:

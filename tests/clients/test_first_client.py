@@ -61,11 +61,12 @@ def test_commands_run_as_their_legacy_wrapper_means(told: Told) -> None:
 
     assert execute["printed"] == "one\ntwo\n"
     assert execute["code"] == 42
-    assert execute["env"] == '[x;echo INJECTED][it\'s "q" $HOME][ü]'
+    # The client itself ends every line, the last one too.
+    assert execute["env"] == '[x;echo INJECTED][it\'s "q" $HOME][ü]\n'
     assert execute["cwd"] == f"{told.given['home']}\n"
     assert execute["other cwd"] == "/\n"
     assert execute["stdin"] == "after\n"
-    assert execute["quotes"] == 'a"b"c\'d '
+    assert execute["quotes"] == 'a"bc\'d\n'
     assert execute["code run"] == "42 []\n"
 
 

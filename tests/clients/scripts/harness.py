@@ -28,7 +28,7 @@ async def tell_all(*arguments: object) -> None:
             outcomes[each.__name__] = await each(*arguments)
         except Exception:  # noqa: BLE001 - the test shows it
             outcomes[each.__name__] = {"raised": traceback.format_exc()}
-    sys.stdout.write(json.dumps(outcomes))
+    sys.stdout.write("\n" + json.dumps(outcomes))
 
 
 async def failure(attempt: Awaitable[object]) -> dict[str, Any]:

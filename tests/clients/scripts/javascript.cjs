@@ -31,7 +31,7 @@ async function attempt(call) {
     for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
       kinds.push(at.name)
     }
-    return { kinds, status: error.statusCode, code: error.code, message: error.message }
+    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
   }
   throw new Error("it did not fail")
 }
@@ -335,7 +335,7 @@ async function main() {
       outcomes[name] = { raised: String(error.stack) }
     }
   }
-  process.stdout.write(JSON.stringify(outcomes))
+  process.stdout.write("\n" + JSON.stringify(outcomes))
   await daytona[Symbol.asyncDispose]()
 }
 

@@ -28,6 +28,7 @@ from daytona import (
     FileDownloadRequest,
     FileUpload,
     ListSandboxesQuery,
+    SandboxState,
 )
 from harness import failure, given, run_without_loop, scenario, tell_all
 
@@ -91,7 +92,9 @@ async def create(daytona: Any) -> dict[str, Any]:
 
 @scenario
 async def find(daytona: Any) -> dict[str, Any]:
-    fits = ListSandboxesQuery(labels={"team": "blue"}, states=["stopped", "started"])
+    fits = ListSandboxesQuery(
+        labels={"team": "blue"}, states=[SandboxState.STOPPED, SandboxState.STARTED]
+    )
     other = ListSandboxesQuery(labels={"team": "red"})
     by_name = await done(daytona.get("workshop"))
     return {
