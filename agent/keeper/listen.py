@@ -12,8 +12,8 @@ class ListenError(Exception):
     """An address cannot be listened on; the message is one clear line."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; it does not listen yet.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
 
     Args:
         host: A name, an IPv4 or IPv6 literal (brackets allowed).
@@ -51,6 +51,8 @@ def _bound(family: int, kind: int, protocol: int, address: object) -> socket.soc
             with contextlib.suppress(OSError):
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         made.bind(address)  # type: ignore[arg-type] # as getaddrinfo gave it
+        # Told here too: of two that bound the same port at once, one fails only now.
+        made.listen(BACKLOG)
     except BaseException:
         made.close()
         raise

@@ -8,7 +8,7 @@ import socket
 
 from agent.keeper import hardening, init
 from agent.keeper.core import Core
-from agent.keeper.listen import BACKLOG, ListenError, bind, port_of
+from agent.keeper.listen import ListenError, listen, port_of
 from agent.keeper.log import complain
 from agent.keeper.notify import Notifier
 from agent.keeper.spawn import api_argv as default_api_argv
@@ -47,8 +47,6 @@ def run(settings: Settings, work_dir: str, api_argv: list[str] | None = None) ->
         complain(f"toolbox-agent: {error}")
         return STATE_UNUSABLE
     announce(port_of(listeners[0]))
-    for each in listeners:
-        each.listen(BACKLOG)
     notifier = Notifier(os.environ, started_as)
     core = Core(
         settings,
@@ -73,11 +71,11 @@ def run(settings: Settings, work_dir: str, api_argv: list[str] | None = None) ->
 
 
 def _bind(settings: Settings) -> list[socket.socket]:
-    """Return the bound sockets; the dev command has two."""
+    """Return the listening sockets; the dev command has two."""
     ports = [settings.port] + ([settings.dev_port] if settings.dev else [])
     bound: list[socket.socket] = []
     try:
-        bound.extend(bind(settings.host, port) for port in ports)
+        bound.extend(listen(settings.host, port) for port in ports)
     except ListenError:
         for each in bound:
             each.close()
@@ -86,6 +84,6 @@ def _bind(settings: Settings) -> list[socket.socket]:
 
 
 def announce(port: int) -> None:
-    """Print the line that runners wait for, before connections are taken (00 §1)."""
+    """Print the line that runners wait for (00 §1); connections are held from now on."""
     with contextlib.suppress(OSError):
         os.write(1, f"Starting toolbox server on port {port}\n".encode())
