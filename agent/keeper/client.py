@@ -8,14 +8,14 @@
             ...
 
 Cancelling a coroutine harms neither the line nor the job: the answer is taken all the
-same, and dropped. When the keeper is gone every call raises `KeeperGoneError`, and both
-`on_drain` and `on_exit` are set.
+same, and dropped. When the keeper is gone every call raises `KeeperGoneError`, and
+`on_exit` is set.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self, cast
 
 from agent.errors import NotFoundError, TooLargeError
@@ -74,7 +74,6 @@ class Keeper:
     owner_tag: str
 
     def __init__(self) -> None:
-        self._line = _Line(self)
         self._transport: asyncio.Transport | None = None
         self._gone = False
         self._count = 0
@@ -100,7 +99,10 @@ class Keeper:
         keeper = cls()
         loop = asyncio.get_running_loop()
         keeper._hello = loop.create_future()
-        await loop.create_unix_connection(lambda: keeper._line, sock=line)
+        transport, _ = await loop.create_unix_connection(
+            lambda: _Line(keeper._frame, keeper._lost, keeper._room), sock=line
+        )
+        keeper._transport = transport
         async with asyncio.timeout(HELLO_LIMIT_S):
             header, payload = await keeper._hello
         keeper._greeted(header, payload)
@@ -412,34 +414,43 @@ class Keeper:
         self._waiting.clear()
         for subscription in list(self._subscriptions.values()):
             subscription.fail(gone)
-        self.on_drain.set()
         self.on_exit.set()
 
 
 class _Line(asyncio.Protocol):
-    """Cuts what comes into frames; whoever writes too fast waits for room."""
+    """Cuts what comes into frames; whoever writes too fast waits for room.
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    Args:
+        take: Called with each frame.
+        lost: Called when nothing more can come.
+        room: Clear while the transport's buffer is full.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Header, bytes], None],
+        lost: Callable[[], None],
+        room: asyncio.Event,
+    ) -> None:
+        self._take = take
+        self._lost = lost
+        self._room = room
         self._decoder = Decoder()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._keeper._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
             frames = self._decoder.feed(data)
         except FrameError:
-            self._keeper._lost()
+            self._lost()
             return
         for header, payload in frames:
-            self._keeper._frame(header, payload)
+            self._take(header, payload)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._keeper._lost()
+        self._lost()
 
     def pause_writing(self) -> None:
-        self._keeper._room.clear()
+        self._room.clear()
 
     def resume_writing(self) -> None:
-        self._keeper._room.set()
+        self._room.set()

@@ -43,7 +43,7 @@ def adopt_orphans() -> None:
 def open_standard_fds() -> None:
     """Open what is closed of 0, 1 and 2, so that no socket gets such a number."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)  # noqa: FBT003 - it takes no keyword
+        os.set_inheritable(fd, True)
     os.close(fd)
 
 

@@ -75,7 +75,7 @@ class Jobs:
         bound = max(1, fields.whole(header, "max_bytes", MAX_BYTES))
         path = self._state.spool_path(f"{job_id}.out")
         spool = Spool(self._state, path, bound, self._memory)
-        job = Job(self._loop, job_id, spool, self._finished, self._closed)
+        job = Job(self._loop, job_id, spool)
         job.waiting.append(done)
         return self._launch(job, header, script)
 
@@ -92,15 +92,9 @@ class Jobs:
         if job_id in self._by_id:
             raise Refusal("conflict", f"job {job_id} exists")
         kept = fields.flag(header, "kept")
-        job = Job(
-            self._loop,
-            job_id,
-            self._place(job_id, header, kept=kept),
-            self._finished,
-            self._closed,
-        )
-        job.kept = kept
-        job.directory = self._state.job_path(job_id) if kept else None
+        job = Job(self._loop, job_id, self._place(job_id, header, kept=kept))
+        if kept:
+            job.terms.directory = self._state.job_path(job_id)
         try:
             return self._launch(job, header, script)
         except Refusal:
@@ -135,9 +129,10 @@ class Jobs:
         return f"{self._life}-{self._count:x}"
 
     def _launch(self, job: Job, header: Header, script: bytes) -> Job:
-        job.kind = fields.text(header, "kind", "")
-        job.label = fields.text(header, "label", "")
-        job.tag = b"job:" + fields.raw(
+        terms = job.terms
+        terms.kind = fields.text(header, "kind", "")
+        terms.label = fields.text(header, "label", "")
+        terms.tag = b"job:" + fields.raw(
             job.id if job.id.startswith(self._life) else f"{self._life}-{job.id}"
         )
         plan = self._plan(job, header)
@@ -147,8 +142,8 @@ class Jobs:
         try:
             started = self._spawner.start(plan)
         except Refusal:
-            if job.script is not None:
-                self._state.drop(job.script)
+            if terms.script is not None:
+                self._state.drop(terms.script)
             raise
         job.attach(started)
         self._by_id[job.id] = job
@@ -163,15 +158,15 @@ class Jobs:
         environment = {
             **self.environment,
             **fields.variables(header, "env"),
-            b"TOOLBOX_OWNER": job.tag,
+            b"TOOLBOX_OWNER": job.terms.tag,
         }
         plan = Plan(argv, os.path.join(self._work_dir, cwd), environment)
-        plan.output = job.mode = fields.choice(
+        plan.output = job.terms.mode = fields.choice(
             header, "output", ("merged", "split", "pty")
         )
         plan.stdin = fields.choice(header, "stdin", ("null", "pipe"))
         if plan.output == "pty":
-            plan.size = job.size = terminal_size(header)
+            plan.size = job.terms.size = terminal_size(header)
         return plan
 
     def _write_script(self, job: Job, plan: Plan, script: bytes) -> None:
@@ -189,7 +184,7 @@ class Jobs:
             raise Refusal(
                 "os", f"script: {error.strerror}", error.errno or 0
             ) from error
-        job.script = path
+        job.terms.script = path
         plan.argv = [*plan.argv, os.fsencode(path)]
 
     # -- finding ------------------------------------------------------------------
@@ -229,7 +224,7 @@ class Jobs:
             job.ending = "deleted"
         if job.ladder is None:
             # A shell at a terminal ignores TERM; HUP is what a closed terminal sends.
-            asking = (signal.SIGHUP,) if job.mode == "pty" else ()
+            asking = (signal.SIGHUP,) if job.terms.mode == "pty" else ()
             job.ladder = self._ladder(job, (*asking, signal.SIGTERM))
             job.ladder.when_done(done)
             job.ladder.start(grace_s)
@@ -251,7 +246,7 @@ class Jobs:
         def spared() -> set[int]:
             return (self.leaders() | self.others()) - {job.pid}
 
-        ladder = Ladder(self._loop, Scope(job.pid, job.tag, spared), signals)
+        ladder = Ladder(self._loop, Scope(job.pid, job.terms.tag, spared), signals)
 
         def over(_left: int) -> None:
             job.ladder = None
@@ -276,32 +271,23 @@ class Jobs:
 
     def _remove(self, job: Job) -> None:
         self._by_id.pop(job.id, None)
-        job.forgotten = True
         for reader in list(job.readers):
             reader.drop("forgotten")
-        job.discard_rest()
-        job.output.remove()
-        if job.directory is not None:
-            self._state.drop_job(job.id)
-
-    def _finished(self, job: Job) -> None:
         self._pumped += job.output.total
         self._dropped += job.output.dropped
-        if isinstance(job.output, Spool):
-            # What survivors write from now on belongs to no answer.
-            job.discard_rest()
-
-    def _closed(self, job: Job) -> None:
-        """Do nothing for now: a job that is closed stays until it is forgotten."""
+        job.discard_rest()
+        job.output.remove()
+        if job.terms.directory is not None:
+            self._state.drop_job(job.id)
 
     def counts(self) -> dict[str, int]:
         """Return numbers for `stats`."""
-        live = [job for job in self._by_id.values() if job.state != "finished"]
+        outputs = [job.output for job in self._by_id.values()]
         return {
             "jobs": len(self._by_id),
             "running": len(self._by_pid),
-            "bytes_pumped": self._pumped + sum(job.output.total for job in live),
-            "bytes_dropped": self._dropped + sum(job.output.dropped for job in live),
+            "bytes_pumped": self._pumped + sum(each.total for each in outputs),
+            "bytes_dropped": self._dropped + sum(each.dropped for each in outputs),
             "memory_bytes": self._memory.used,
         }
 

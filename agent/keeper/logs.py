@@ -294,6 +294,8 @@ class Spool:
         """Bytes that were written by the job but are not here."""
         return self.total - self.size
 
+    first_offset = 0
+
     @property
     def path(self) -> str | None:
         """The file, when there is one."""

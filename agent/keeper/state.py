@@ -11,6 +11,7 @@ import shutil
 import stat
 import time
 
+from agent.keeper.frames import Header
 from agent.keeper.log import say
 
 LOST_JOBS_KEPT = 64
@@ -109,7 +110,7 @@ class State:
                 _mark_lost(path)
 
 
-def write_exit(directory: str, record: dict[str, object]) -> None:
+def write_exit(directory: str, record: Header) -> None:
     """Publish an exit record: whole or not at all.
 
     Raises:
@@ -133,7 +134,12 @@ def write_exit(directory: str, record: dict[str, object]) -> None:
 
 def _mark_lost(path: str) -> None:
     try:
-        record = {"exit_code": -1, "signal": 0, "reason": "lost", "ended": time.time()}
+        record: Header = {
+            "exit_code": -1,
+            "signal": 0,
+            "reason": "lost",
+            "ended": time.time(),
+        }
         write_exit(path, record)
     except OSError as error:
         say("warning", f"{path}: {error}")

@@ -67,7 +67,7 @@ class Stop:
         scope = Scope(0, b"", self._api.spared, everything=True)
         ladder = Ladder(self._loop, scope, (signal.SIGTERM,))
         for job in self._jobs.all():
-            if job.state == "running" and job.mode == "pty":
+            if job.state == "running" and job.terms.mode == "pty":
                 job.signal(signal.SIGHUP, group=True)
         ladder.when_done(lambda _left: self._leave())
         ladder.start(self._grace_s)

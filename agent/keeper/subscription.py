@@ -69,7 +69,7 @@ class Subscription:
             self._job.readers.remove(self)
             self._output.release()
             self._feeder.gone(self)
-            self._job.resume()
+            self._job.reader_moved()
 
     def step(self, line: Line) -> int:
         """Send the next piece; return its size."""
@@ -100,7 +100,7 @@ class Subscription:
         )
         self.credit -= len(content)
         self.offset = runs[-1].offset + runs[-1].size
-        self._job.resume()
+        self._job.reader_moved()
         self.poke()
         return len(content)
 

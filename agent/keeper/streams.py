@@ -1,0 +1,145 @@
+"""Reads what a job writes: pipes and terminals, always emptied, a share at a time."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from functools import partial
+
+from agent.keeper.loop import READ, WRITE, Loop
+
+READ_BYTES = 256 * 1024
+"""One read; larger ones gain nothing."""
+
+TURN_BYTES = 1024 * 1024
+"""Read of one stream per turn of the loop, so that none keeps the others waiting. Also
+the largest pipe: so much read after the exit is all that was written before it."""
+
+PIPE_BYTES = 1024 * 1024
+"""What a pipe is grown to once its writer has filled it; idle ones stay small, since the
+kernel grants every user a limited sum (man 7 pipe)."""
+
+DEFAULT_PIPE_BYTES = 64 * 1024
+
+# One for all reads of the process: what was read is stored before the next read.
+_buffer = bytearray(READ_BYTES)
+_view = memoryview(_buffer)
+
+
+class Streams:
+    """The reading ends of one job.
+
+    Args:
+        loop: The keeper's loop.
+        store: Called with bytes, valid during the call only, and their stream.
+        changed: Called after bytes were stored or a stream was closed, with the number
+            of bytes.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        store: Callable[[memoryview, int], None],
+        changed: Callable[[int], None],
+    ) -> None:
+        self._loop = loop
+        self._store = store
+        self._changed = changed
+        self._open: dict[int, int] = {}
+        self._grown: set[int] = set()
+        self._paused = False
+        self._writing = False
+        self._write: Callable[[], None] | None = None
+        self.to_the_last = False
+        """Whether every read goes on until nothing is left: the writer has ended."""
+
+    def add(self, fd: int, stream: int) -> None:
+        """Read a descriptor from now on, and close it at its end."""
+        self._open[fd] = stream
+        self._loop.add(fd, READ, partial(self._event, fd))
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def pump_all(self) -> None:
+        """Store what is there to be read."""
+        for fd in list(self._open):
+            self._pump(fd)
+
+    def discard(self) -> None:
+        """From now on store nothing of what is read."""
+        self._store = _nowhere
+
+    # A terminal is one descriptor for both directions.
+
+    def write_too(self, write: Callable[[], None]) -> None:
+        """Say what to call when the terminal takes input."""
+        self._write = write
+
+    def want_to_write(self, *, wanted: bool) -> None:
+        """Call what `write_too` said, as soon as the terminal takes input."""
+        if wanted != self._writing:
+            self._writing = wanted
+            self._watch()
+
+    def pause(self, *, paused: bool) -> None:
+        """Leave the output where it is, until told otherwise."""
+        if paused != self._paused:
+            self._paused = paused
+            self._watch()
+
+    def _watch(self) -> None:
+        events = (0 if self._paused else READ) | (WRITE if self._writing else 0)
+        for fd in self._open:
+            self._loop.change(fd, events)
+
+    def _event(self, fd: int, events: int) -> None:
+        if events & WRITE and self._write is not None:
+            self._write()
+        # A hang-up is told of even while nothing is asked for, and has to be read then.
+        if events & ~WRITE and fd in self._open:
+            self._changed(self._pump(fd))
+
+    def _pump(self, fd: int) -> int:
+        taken = 0
+        while taken < TURN_BYTES:
+            count = _read(fd)
+            if count == 0:
+                self._close(fd)
+            if count <= 0:
+                break
+            taken += count
+            self._store(_view[:count], self._open[fd])
+            if count >= DEFAULT_PIPE_BYTES:
+                self._grow(fd)
+            elif not self.to_the_last:
+                # Less than a pipe holds was there; the loop will tell of more.
+                break
+        return taken
+
+    def _grow(self, fd: int) -> None:
+        if fd not in self._grown:
+            self._grown.add(fd)
+            # Refused to terminals, and past the user's sum.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def _close(self, fd: int) -> None:
+        del self._open[fd]
+        self._loop.remove(fd)
+        os.close(fd)
+
+
+def _nowhere(_view: memoryview, _stream: int) -> None:
+    """Store nothing."""
+
+
+def _read(fd: int) -> int:
+    """Read into the buffer; return the number of bytes, 0 at the end, -1 for none yet."""
+    try:
+        return os.readv(fd, [_buffer])
+    except BlockingIOError:
+        return -1
+    except OSError:
+        # A terminal whose other side is closed reads as EIO.
+        return 0
