@@ -15,10 +15,16 @@ BUFFER_BYTES = 1024 * 1024
 ANSWER_LIMIT_S = 60.0
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
+
 _OK = re.compile(rb"HTTP/1\.[01] 2")
 
 
+class WrongAnswerError(Exception):
+    """The answer is not one of success, so its time says nothing."""
+
+
 def request(
+    port: int,
     method: str,
     target: str,
     headers: Mapping[str, str] | None = None,
@@ -27,7 +33,7 @@ def request(
     length: int | None = None,
 ) -> bytes:
     """Return the bytes of a request; `length` when the body is sent apart."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
+    lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{port}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body or length is not None:
         lines.append(f"Content-Length: {len(body) if length is None else length}")
@@ -65,13 +71,13 @@ def is_whole(answer: bytes) -> bool:
     """Tell whether a small answer has come in whole.
 
     Raises:
-        ConnectionError: It is not one of success.
+        WrongAnswerError: It is not one of success.
     """
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
         return False
     if not _OK.match(answer):
-        raise ConnectionError(f"not the answer that was wanted: {answer[:500]!r}")
+        raise WrongAnswerError(repr(answer[:500]))
     length = _LENGTH.search(head)
     return len(body) == int(length[1]) if length else body.endswith(b"0\r\n\r\n")
 
@@ -106,14 +112,15 @@ def _drain(connection: socket.socket) -> int:
     """Read an answer to the end of its connection; return the size of its body.
 
     Raises:
-        ConnectionError: It is not one of success, or not whole.
+        WrongAnswerError: It is not one of success.
+        ConnectionError: It is not whole.
     """
     buffer = bytearray(BUFFER_BYTES)
     first = b""
     while b"\r\n\r\n" not in first and (piece := connection.recv(65536)):
         first += piece
     if not _OK.match(first):
-        raise ConnectionError(f"not the answer that was wanted: {first[:500]!r}")
+        raise WrongAnswerError(repr(first[:500]))
     head, _, body = first.partition(b"\r\n\r\n")
     size = len(body)
     last = body[-5:]
@@ -181,7 +188,7 @@ def wrk(
         [*words, url], check=True, capture_output=True, text=True
     ).stdout
     if "Non-2xx" in text or "Socket errors" in text:
-        raise ConnectionError(f"not the answers that were wanted:\n{text}")
+        raise WrongAnswerError(text)
     found = re.search(r"Requests/sec: *([\d.]+)", text)
     assert found, text
     return float(found[1])

@@ -70,7 +70,9 @@ def execute_request(agent: Agent, command: str, **headers: str) -> bytes:
     """Return the request that runs a command."""
     body = json.dumps({"command": command}).encode()
     kind = {"Content-Type": "application/json"}
-    return request("POST", "/process/execute", {**agent.auth, **kind, **headers}, body)
+    return request(
+        agent.port, "POST", "/process/execute", {**agent.auth, **kind, **headers}, body
+    )
 
 
 def median_ms(agent: Agent, asked: bytes) -> float:

@@ -46,7 +46,7 @@ def filled(directory: Path, count: int) -> Path:
 def list_request(agent: Agent, path: Path) -> bytes:
     """Return the request that lists a directory."""
     target = f"/files?path={quote(str(path))}"
-    return request("GET", target, {**agent.auth, "Connection": "close"})
+    return request(agent.port, "GET", target, {**agent.auth, "Connection": "close"})
 
 
 def listed_ms(agent: Agent, path: Path) -> float:

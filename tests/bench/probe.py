@@ -13,11 +13,10 @@ import socket
 import sys
 import time
 
-REQUEST = b"GET /version HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-
 
 def watch(port: int, interval_s: float) -> list[float]:
     """Ask until told to stop; return how long each answer took, in milliseconds."""
+    question = f"GET /version HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     stop = select.poll()
     stop.register(sys.stdin, select.POLLIN | select.POLLHUP)
     took_ms: list[float] = []
@@ -28,7 +27,7 @@ def watch(port: int, interval_s: float) -> list[float]:
             due = max(due + interval_s, time.perf_counter())
             time.sleep(max(0.0, due - time.perf_counter()))
             started = time.perf_counter()
-            connection.sendall(REQUEST)
+            connection.sendall(question)
             answer = connection.recv(65536)
             took_ms.append((time.perf_counter() - started) * 1000)
             if not answer.startswith(b"HTTP/1.1 200 "):

@@ -24,7 +24,6 @@ from tests.bench.measure import (
 from tests.bench.stand_ins import connected, free_port, process, python, server
 from tests.support.agent import PROGRAM, Agent, environment
 
-VERSION = request("GET", "/version")
 LATE_MODULES = (
     "git",
     "lsprotocol",
@@ -43,6 +42,11 @@ SETTLE_S = 1.0
 """After the last request, before idling begins."""
 
 
+def version_request(port: int) -> bytes:
+    """Return the request that is measured."""
+    return request(port, "GET", "/version")
+
+
 def first_answer_s(words: Sequence[str], port: int) -> float:
     """Return the time from starting a program to the first answer on `port`."""
     started = time.perf_counter()
@@ -55,7 +59,7 @@ def first_answer_s(words: Sequence[str], port: int) -> float:
     ) as running:
         try:
             with connected(port) as connection:
-                connection.sendall(VERSION)
+                connection.sendall(version_request(port))
                 answer = connection.recv(65536)
             took_s = time.perf_counter() - started
         finally:
@@ -128,7 +132,7 @@ def idle(bench: Bench) -> Iterator[Row]:
             process([sys.executable, "-c", "input()"]) as waiting,
         ):
             with Connection(hello.port) as connection:
-                connection.ask(VERSION)
+                connection.ask(version_request(hello.port))
             return pss_bytes([hello.pid, waiting.pid]) / MIB
 
     found, limit = interleaved(bench.rounds, ours, bare)
@@ -183,7 +187,7 @@ def answered(port: int) -> None:
     """Ask until there is an answer; a connection that the dead api had taken is reset."""
     while True:
         with contextlib.suppress(ConnectionError), Connection(port) as connection:
-            connection.ask(VERSION)
+            connection.ask(version_request(port))
             return
 
 

@@ -27,13 +27,13 @@ GROWTH_MAX_MIB = 16.0
 def download_request(agent: Agent, path: Path) -> bytes:
     """Return the request that downloads a file."""
     target = f"/files/download?path={quote(str(path))}"
-    return request("GET", target, {**agent.auth, **CLOSE})
+    return request(agent.port, "GET", target, {**agent.auth, **CLOSE})
 
 
 def download(bench: Bench) -> Iterator[Row]:
     """Measure a large download against a sendfile loop."""
     with server("send_file.py", bench.large_file) as limit:
-        asked = request("GET", "/", CLOSE)
+        asked = request(limit.port, "GET", "/", CLOSE)
         yield from _downloads(
             bench, "a sendfile loop", lambda: fetch(limit.port, asked)
         )
@@ -42,7 +42,7 @@ def download(bench: Bench) -> Iterator[Row]:
 def download_nginx(bench: Bench) -> Iterator[Row]:
     """Measure a large download against nginx."""
     with nginx(bench.large_file.parent) as limit:
-        asked = request("GET", f"/{bench.large_file.name}", CLOSE)
+        asked = request(limit.port, "GET", f"/{bench.large_file.name}", CLOSE)
         yield from _downloads(bench, "nginx", lambda: fetch(limit.port, asked))
 
 
@@ -75,7 +75,7 @@ def upload(bench: Bench) -> Iterator[Row]:
     stored = bench.directory() / "limit.bin"
     with bench.agent() as agent, server("receive_file.py", stored) as limit:
         target = agent.work_dir / "upload.bin"
-        head = request("POST", "/", CLOSE, length=bench.size_bytes)
+        head = request(limit.port, "POST", "/", CLOSE, length=bench.size_bytes)
 
         def receive() -> None:
             send_file(limit.port, head, bench.large_file)
@@ -116,6 +116,7 @@ def raw_upload(agent: Agent, bench: Bench, target: Path) -> Callable[[], None]:
     """Return a function that uploads the large file as a plain body."""
     path = f"/files/upload-v2?path={quote(str(target))}"
     head = request(
+        agent.port,
         "POST",
         path,
         {**agent.auth, **CLOSE, "Content-Type": "application/octet-stream"},
@@ -134,7 +135,9 @@ def form_upload(agent: Agent, bench: Bench, target: Path) -> Callable[[], None]:
     path = f"/files/upload-v2?path={quote(str(target))}"
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     length = len(before) + bench.size_bytes + len(after)
-    head = request("POST", path, {**agent.auth, **CLOSE, **kind}, length=length)
+    head = request(
+        agent.port, "POST", path, {**agent.auth, **CLOSE, **kind}, length=length
+    )
     return lambda: send_file(
         agent.port, head, bench.large_file, before=before, after=after
     )
