@@ -6,9 +6,10 @@ from aiohttp import web
 
 from agent.process.execute import Command, Executor
 from agent.process.models import ExecuteRequest, ExecuteResponse
-from agent.process.result import inline_result, stream_result
+from agent.process.result import inline_result, pieces_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.routes import Routes
+from agent.web.stream import stream_json
 
 routes = Routes("process")
 
@@ -48,7 +49,9 @@ async def execute(
     )
     if result.spool is None:
         return inline_result(result)
+    dropped = str(result.dropped_bytes)
+    headers = {DROPPED_HEADER: dropped} if result.dropped_bytes else {}
     try:
-        return await stream_result(request, result, DROPPED_HEADER)
+        return await stream_json(request, pieces_of(result), headers)
     finally:
         await executor.forget(result)
