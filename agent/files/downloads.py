@@ -26,7 +26,7 @@ _FIXED_HEADERS = {
 _KEPT_BY_304 = ("ETag", "Last-Modified", "Cache-Control", "Expires", "Pragma")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Plan:
     """An answer to be sent.
 
@@ -43,8 +43,13 @@ class Plan:
     size_bytes: int | None = 0
 
 
-def plan_download(content: Content, path: str, headers: Mapping[str, str]) -> Plan:
+def plan_download(
+    content: Content, path: str, headers: Mapping[str, str], data: bytes | None = None
+) -> Plan:
     """Return the answer to a download of `content`, which the client calls `path`.
+
+    `data` is all of the content, when that was read already; else this reads it, if it
+    is short.
 
     Raises:
         PreconditionError: The client wants another version.
@@ -57,9 +62,8 @@ def plan_download(content: Content, path: str, headers: Mapping[str, str]) -> Pl
         "Last-Modified": version.last_modified,
         **_FIXED_HEADERS,
     }
-    data: bytes | None = None
     size = content.size_bytes
-    if size <= INLINE_BYTES:
+    if data is None and size <= INLINE_BYTES:
         data = content.read(0, size or INLINE_BYTES + 1)
         if len(data) > INLINE_BYTES:
             return Plan(200, answer, [data], None)
@@ -70,23 +74,16 @@ def plan_download(content: Content, path: str, headers: Mapping[str, str]) -> Pl
         return Plan(304, {k: answer[k] for k in _KEPT_BY_304})
     asked = headers.get("Range") if size and version.allows_range(headers) else None
     wanted = spans(asked, size)
-    pieces = _pieces(wanted, size, answer)
+    if wanted is None:
+        return Plan(200, answer, [Span(0, size) if data is None else data], size)
+    if len(wanted) > 1:
+        pieces = list(_range_parts(wanted, size, answer))
+    else:
+        answer["Content-Range"] = wanted[0].header(size)
+        pieces = list(wanted)
     if data is not None:
         pieces = [_cut(piece, data) for piece in pieces]
-    status = 200 if wanted is None else 206
-    return Plan(status, answer, pieces, sum(map(_size, pieces)))
-
-
-def _pieces(
-    wanted: list[Span] | None, size_bytes: int, headers: dict[str, str]
-) -> list[bytes | Span]:
-    """Return the body for the spans that are wanted, and adapt the headers to it."""
-    if wanted is None:
-        return [Span(0, size_bytes)]
-    if len(wanted) > 1:
-        return list(_range_parts(wanted, size_bytes, headers))
-    headers["Content-Range"] = wanted[0].header(size_bytes)
-    return list(wanted)
+    return Plan(206, answer, pieces, sum(map(_size, pieces)))
 
 
 def _range_parts(

@@ -37,7 +37,7 @@ class Paths:
         return self._join(path)
 
     def _join(self, path: str) -> str:
-        return os.path.join(self.work_dir, path)
+        return path if path.startswith("/") else f"{self.work_dir}/{path}"
 
 
 def is_home_path(path: str) -> bool:
@@ -66,6 +66,11 @@ def told_as(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = path
-        error.filename2 = None
+        tell_as(error, path)
         raise
+
+
+def tell_as(error: OSError, path: str) -> None:
+    """Let `error` name the path as the client gave it."""
+    error.filename = path
+    error.filename2 = None

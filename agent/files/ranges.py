@@ -4,9 +4,9 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from agent.errors import PreconditionError, RangeError
 from agent.files.attributes import FIRST_SECOND, LAST_SECOND
@@ -24,8 +24,7 @@ MAX_RANGES = 256
 """Ranges one request may ask for; each costs a part of its own."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Bytes of a file, from `start` on."""
 
     start: int

@@ -151,8 +151,10 @@ class Files:
         Raises:
             AgentError: A condition does not hold, or the range lies outside.
         """
-        if 0 < content.size_bytes <= INLINE_BYTES and content.is_cached():
-            return plan_download(content, path, headers)
+        if 0 < content.size_bytes <= INLINE_BYTES:
+            data = content.read_cached()
+            if data is not None:
+                return plan_download(content, path, headers, data)
         return await self.transfers.run(plan_download, content, path, headers)
 
     async def send_many(

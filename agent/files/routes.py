@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http_writer import StreamWriter
 
 from agent import wire
-from agent.errors import TimeLimitError
+from agent.errors import InvalidRequestError, TimeLimitError
 from agent.files.clients import takes_new_fields
 from agent.files.content import Content
 from agent.files.directories import parse_mode
@@ -23,7 +24,7 @@ from agent.files.registry import Files
 from agent.files.sending import ShortFileError, Wire
 from agent.files.uploads import BulkOutcome
 from agent.registry import SETTINGS, WORK_DIR
-from agent.web.errors import Failure, envelope, failure_of
+from agent.web.errors import BROKEN_BODY, Failure, envelope, failure_of
 from agent.web.routes import JSON_TYPE, Encoded, PositiveInt, Routes
 
 routes = Routes("files")
@@ -152,20 +153,39 @@ async def _upload(request: web.Request, path: str) -> None:
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the request's body; end without an error only when all of it came."""
-    content = request.content
     while True:
         try:
             async with asyncio.timeout(BODY_STALL_LIMIT_S):
-                chunk = await content.readany()
+                chunk = await request.content.readany()
         except TimeoutError as error:
             raise TimeLimitError("the client sent nothing for too long") from error
-        except Exception:
+        except Exception as error:
             if request.transport is None:
-                raise ConnectionResetError("the client left") from None
+                raise ConnectionResetError("the client left") from error
+            if isinstance(error, BROKEN_BODY):
+                raise InvalidRequestError("malformed request body") from error
             raise
         if not chunk:
             return
         yield chunk
+
+
+class _Latin1Headers(web.StreamResponse):
+    """Writes its headers in Latin-1, as HTTP has them, where aiohttp writes UTF-8."""
+
+    _send_headers_immediately = False
+
+    async def _write_headers(self) -> None:
+        await super()._write_headers()
+        writer = self._payload_writer
+        assert isinstance(writer, StreamWriter)  # noqa: S101 - for the types
+        head = writer._headers_buf  # noqa: SLF001 - there is no other way in
+        if head is not None:
+            writer._headers_buf = head.decode().encode("latin-1")  # noqa: SLF001
+
+
+class _ReadyFile(_Latin1Headers, web.Response):
+    """A file, or parts of it, that stands in memory."""
 
 
 async def _send_plan(
@@ -174,13 +194,13 @@ async def _send_plan(
     """Send a planned download."""
     ready = [piece for piece in plan.pieces if isinstance(piece, bytes)]
     if len(ready) == len(plan.pieces) and plan.size_bytes is not None:
-        return web.Response(
-            status=plan.status, body=b"".join(ready), headers=plan.headers
-        )
-    response = web.StreamResponse(status=plan.status, headers=plan.headers)
+        body = ready[0] if len(ready) == 1 else b"".join(ready)
+        return _ReadyFile(status=plan.status, body=body, headers=plan.headers)
+    response = _Latin1Headers(status=plan.status, headers=plan.headers)
     response.content_length = plan.size_bytes
     await response.prepare(request)
-    if request.method == "HEAD":
+    request.writer.send_headers()
+    if request.method == hdrs.METH_HEAD:
         return response
     line = _wire(request, response)
     try:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
+from yarl import URL
 
 from agent.files import routes as files_routes
 from agent.files.registry import Files
@@ -34,19 +37,18 @@ class Agent:
 
     @property
     def files(self) -> Files:
+        """The owner that the routes work with."""
         return self.app[files_routes.FILES]
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def at(self, route: str, path: str | bytes | Path | None = None, **query: str) -> str:
+    def at(
+        self, route: str, path: str | bytes | Path | None = None, **query: str
+    ) -> URL:
         """Return the URL of a route, every byte of its path parameter kept."""
         pairs = [f"{key}={value}" for key, value in query.items()]
         if path is not None:
-            text = path if isinstance(path, bytes) else str(path).encode()
-            pairs.insert(0, "path=" + quote_from_bytes(text))
-        return f"{self.url}{route}?{'&'.join(pairs)}"
+            pairs.insert(0, "path=" + quote_from_bytes(os.fsencode(path)))
+        text = f"http://127.0.0.1:{self.port}{route}?{'&'.join(pairs)}"
+        return URL(text, encoded=True)
 
     @contextlib.asynccontextmanager
     async def connection(
@@ -61,15 +63,37 @@ class Agent:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    def head(self, method: str, target: str, **headers: str) -> bytes:
+    def head(self, method: str, url: URL, **headers: object) -> bytes:
         """Return a request's head; underscores in header names become hyphens."""
         lines = [
-            f"{method} {target.removeprefix(self.url)} HTTP/1.1",
+            f"{method} {url.raw_path_qs} HTTP/1.1",
             f"Host: 127.0.0.1:{self.port}",
             f"Authorization: Bearer {TOKEN}",
             *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    async def raw(self, *pieces: bytes) -> bytes:
+        """Send pieces, stop sending, and return all that comes back."""
+        async with self.connection() as (reader, writer):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            return await reader.read()
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    gc.collect()
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.fixture
+def all_closed() -> Iterator[None]:
+    """Fail the test that leaves a descriptor open."""
+    before = descriptors()
+    yield
+    assert descriptors() <= before
 
 
 @pytest.fixture
@@ -86,8 +110,9 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 async def serve(
     work_dir: Path, state_dir: Path, **options: Any
 ) -> AsyncIterator[Agent]:
-    """Serve the file routes over these directories."""
+    """Serve the file routes; nothing may be left open or behind afterwards."""
     settings = Settings(**{"token": TOKEN, "state_dir": str(state_dir), **options})
+    before = descriptors()
     app = application(Dispatcher([files_routes.routes], settings), settings)
     app[SETTINGS] = settings
     app[WORK_DIR] = str(work_dir)
@@ -101,6 +126,24 @@ async def serve(
     finally:
         await session.close()
         await server.aclose()
+    await settled(lambda: descriptors() <= before)
+    assert not strays(work_dir)
+
+
+def strays(directory: Path) -> list[Path]:
+    """Return the temporary files of uploads below a directory."""
+    return [
+        Path(top) / name
+        for top, _, names in os.walk(directory)
+        for name in names
+        if name.startswith(".tbx-")
+    ]
+
+
+async def settled(condition: Any) -> None:
+    """Let the loop run until `condition` holds; the test's own limit ends the wait."""
+    while not condition():  # noqa: ASYNC110 - there is no event for what it looks at
+        await asyncio.sleep(0.001)
 
 
 async def failure(response: ClientResponse) -> tuple[int, str, str]:
@@ -110,6 +153,6 @@ async def failure(response: ClientResponse) -> tuple[int, str, str]:
     assert body["statusCode"] == response.status
     assert body["source"] == "DAYTONA_DAEMON"
     assert body["timestamp"].endswith("Z")
-    assert body["path"].startswith("/files")
+    assert body["path"] == response.url.path
     assert body["method"] == response.method
     return response.status, body["code"], body["message"]
