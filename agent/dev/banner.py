@@ -1,5 +1,7 @@
 """What the dev command prints once it serves: where, and lines to paste."""
 
+import json
+import shlex
 from textwrap import dedent
 from typing import NamedTuple
 
@@ -58,11 +60,13 @@ def _key(settings: Settings) -> Key:
         return Key("none is asked for", 'key = "none"', '"none"', "none")
     file = settings.token_file
     if file:
+        # JSON's quoting is that of both languages.
+        quoted = json.dumps(file)
         return Key(
             file,
-            f'key = open("{file}").readline().strip()',
-            f'readFileSync("{file}", "utf8").split("\\n")[0]',
-            f"$(head -n1 '{file}')",
+            f"key = open({quoted}).readline().strip()",
+            f'readFileSync({quoted}, "utf8").split("\\n")[0]',
+            f"$(head -n1 {shlex.quote(file)})",
         )
     return Key(
         "the one that was given",

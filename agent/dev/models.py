@@ -48,6 +48,14 @@ class Sandbox(wire.Model, frozen=True, kw_only=True):
     toolbox_proxy_url: str
 
 
+class StateChange(wire.Model, frozen=True, kw_only=True):
+    """What is told to followers when the sandbox's state is another."""
+
+    sandbox: Sandbox
+    old_state: State
+    new_state: State
+
+
 class CreateRequest(wire.Model, frozen=True, kw_only=True):
     """The body of `create`, as far as it can be followed or must be refused."""
 

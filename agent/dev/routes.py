@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from agent.dev.events import Events
 from agent.dev.models import (
     Configuration,
     CreateRequest,
@@ -20,22 +21,27 @@ from agent.dev.models import (
     Url,
 )
 from agent.dev.sandboxes import Sandboxes
-from agent.errors import NotFoundError
 from agent.registry import KEEPER, SETTINGS
 from agent.system.environment import Environment
 from agent.web.query import parse_query
 from agent.web.routes import Routes
+from agent.web.server import DISPATCHER
+from agent.web.websockets import WEBSOCKETS
 
 routes = Routes("control plane")
 
 SANDBOXES = web.AppKey("sandboxes", Sandboxes)
+EVENTS = web.AppKey("events", Events)
 
 SOURCE_HEADER = "X-Daytona-Source"
 
 
 async def context(app: web.Application) -> AsyncIterator[None]:
-    """Open the one sandbox."""
-    app[SANDBOXES] = Sandboxes(app[SETTINGS], Environment(app[KEEPER]))
+    """Open the one sandbox, and the events that tell of it."""
+    app[EVENTS] = Events()
+    app[SANDBOXES] = Sandboxes(
+        app[SETTINGS], Environment(app[KEEPER]), app[EVENTS].publish
+    )
     yield
 
 
@@ -180,13 +186,18 @@ async def configuration(request: web.Request) -> Configuration:
     return request.app[SANDBOXES].configuration()
 
 
-@routes.get("/socket.io", public=True, errors=(404,))
-async def events() -> None:
-    """Tell that no events are sent; the SDKs then ask for the state instead.
+@routes.get("/socket.io", public=True, websocket=True, errors=(400, 429))
+async def follow_events(request: web.Request) -> web.WebSocketResponse:
+    """Send the sandbox's events over Socket.IO.
 
-    Public, because the SDK would send its key only after the upgrade.
+    Public, because the SDKs show their key only once the socket is open.
     """
-    raise NotFoundError("the dev stand-in sends no events")
+    events = request.app[EVENTS]
+    events.check_room()
+    socket = await request.app[WEBSOCKETS].accept(request)
+    await events.serve(socket, request.app[DISPATCHER].guard.accepts)
+    request.app[WEBSOCKETS].forget(socket)
+    return socket
 
 
 NOT_STOOD_IN = (

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from agent import wire
 from agent.dev.models import (
     Configuration,
     CreateRequest,
@@ -22,6 +23,7 @@ from agent.dev.models import (
     Sandbox,
     SshAccess,
     SshAccessCheck,
+    StateChange,
     Url,
 )
 from agent.errors import (
@@ -86,6 +88,7 @@ class Sandboxes:
     Args:
         settings: The agent's options, with the port that it really has.
         variables: Where the environment that `create` asks for goes.
+        announce: Is told of every event: its name, and its data.
         clock: The time of day.
     """
 
@@ -93,10 +96,12 @@ class Sandboxes:
         self,
         settings: Settings,
         variables: Variables,
+        announce: Callable[[str, wire.Model], None],
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self._settings = settings
         self._variables = variables
+        self._announce = announce
         self._clock = clock
         self._origin = origin(settings.host, settings.port)
         self._ssh: dict[str, SshAccess] = {}
@@ -199,6 +204,7 @@ class Sandboxes:
                 if (value := getattr(wanted, field)) is not None
             },
         )
+        self._announce("sandbox.created", self._sandbox)
         return self._sandbox
 
     def start(self, id_or_name: str) -> Sandbox:
@@ -376,9 +382,16 @@ class Sandboxes:
         return found
 
     def _change(self, **fields: object) -> Sandbox:
+        before = self._sandbox.state
         self._sandbox = msgspec.structs.replace(
             self._sandbox, updated_at=self._clock(), **fields
         )
+        after = self._sandbox.state
+        if after != before:
+            change = StateChange(
+                sandbox=self._sandbox, old_state=before, new_state=after
+            )
+            self._announce("sandbox.state.updated", change)
         return self._sandbox
 
     def _destroy_at(self, minutes: int) -> datetime | msgspec.UnsetType:

@@ -72,6 +72,10 @@ class Guard:
         if not self._no_auth and not query_token:
             raise UnauthorizedError("a valid token is required")
 
+    def accepts(self, token: str) -> bool:
+        """Tell whether `token` lets its bearer in, for protocols that carry it inside."""
+        return self._open or self._no_auth or self._matches(token)
+
     def _matches(self, given: str) -> bool:
         # Bytes, because compare_digest refuses text that is not ASCII.
         return bool(self._token) and hmac.compare_digest(

@@ -66,7 +66,7 @@ def test_commands_run_as_their_legacy_wrapper_means(told: Told) -> None:
     assert execute["cwd"] == f"{told.given['home']}\n"
     assert execute["other cwd"] == "/\n"
     assert execute["stdin"] == "after\n"
-    assert execute["quotes"] == 'a"bc\'d\n'
+    assert execute["quotes"] == "a\"bc'd\n"
     assert execute["code run"] == "42 []\n"
 
 

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import ClientSession, web
 
+from agent.dev.events import Events
 from agent.dev.front import Front
-from agent.dev.routes import SANDBOXES
+from agent.dev.routes import EVENTS, SANDBOXES
 from agent.dev.sandboxes import Sandboxes
 from agent.settings import Settings
 from agent.web.dispatch import Dispatcher
 from agent.web.routes import Routes
 from agent.web.server import Server, application
+from agent.web.websockets import WEBSOCKETS, Websockets
 
 TOKEN = "the-token"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -98,7 +100,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def sandboxes(settings: Settings, variables: Variables, clock: Clock) -> Sandboxes:
-    return Sandboxes(settings, variables, clock)
+    return Sandboxes(settings, variables, lambda *_: None, clock)
 
 
 @pytest.fixture
@@ -108,7 +110,9 @@ async def dev(settings: Settings, variables: Variables) -> AsyncIterator[Dev]:
     settings = dataclasses.replace(settings, port=ports[0], dev_port=ports[1])
     main = Dispatcher((toolbox,), settings)
     app = application(main, settings, front=Front(main, settings))
-    app[SANDBOXES] = Sandboxes(settings, variables)
+    app[WEBSOCKETS] = Websockets()
+    app[EVENTS] = Events()
+    app[SANDBOXES] = Sandboxes(settings, variables, app[EVENTS].publish)
     server = Server(app, settings)
     await server.start(sockets)
     async with ClientSession() as client:

@@ -19,6 +19,9 @@ SETTINGS = {
         token=TOKEN, token_file="/s/token", port=4000, dev_port=4001
     ),
     "given token": Settings(token=TOKEN, port=4000, dev_port=4001),
+    "odd place": Settings(
+        token=TOKEN, token_file='/s p/it\'s "the" token', port=4000, dev_port=4001
+    ),
     "no token": Settings(no_auth=True, port=4000, dev_port=4001),
 }
 

@@ -100,14 +100,6 @@ async def test_foreign_host_and_origin_are_refused_by_the_control_plane(
             assert answer.status == status
 
 
-async def test_event_socket_is_told_that_there_are_no_events(dev: Dev) -> None:
-    async with dev.client.get(
-        f"{dev.plane}/socket.io/?EIO=4&transport=websocket",
-        headers={"Connection": "Upgrade", "Upgrade": "websocket"},
-    ) as answer:
-        assert answer.status == 404
-
-
 @pytest.mark.parametrize("path", ["", "/", "/none", "//sandbox", "/sandboxes"])
 async def test_unknown_path_of_the_control_plane_is_404_in_its_own_shape(
     dev: Dev, path: str
