@@ -103,8 +103,8 @@ def run(words: list[str], environ: MutableMapping[str, str]) -> int:
         entrypoint=entrypoint,
         dev=command == "dev",
     )
+    check_safe(loaded.settings)
     settings = with_secrets(loaded.settings)
-    check_safe(settings)
     for warning in loaded.warnings:
         sys.stderr.write(f"toolbox-agent: warning: {warning}\n")
     directory = options.work_dir(settings, environ)

@@ -69,7 +69,8 @@ def test_help_lists_every_option_with_unit_default_and_variables(
         (["serve", "--token-file", "/dev/null"], 2, "empty"),
         (["serve", "--work-dir", "/no/such"], 2, "/no/such"),
         (["serve", "--state-dir", "/proc/no"], 2, "state dir"),
-        (["serve", "--host", "no.such.invalid"], 1, "no.such.invalid"),
+        (["serve", "--host", "no.such.invalid"], 78, "no.such.invalid"),
+        (["serve", "--host", "no.such.invalid", "--trust-network"], 1, "no.such"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(

@@ -113,6 +113,7 @@ class Core:
                 or signal.getsignal(number) is not signal.SIG_IGN
             ):
                 signal.signal(number, _heard)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def _signalled(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):

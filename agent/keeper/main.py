@@ -7,7 +7,7 @@ import signal
 import socket
 
 from agent.keeper import hardening, init
-from agent.keeper.core import Core
+from agent.keeper.core import STOPPING, Core
 from agent.keeper.listen import ListenError, listen, port_of
 from agent.keeper.log import complain
 from agent.keeper.notify import Notifier
@@ -31,6 +31,8 @@ def run(settings: Settings, work_dir: str, api_argv: list[str] | None = None) ->
     """
     hardening.open_standard_fds()
     started_as = os.getpid()
+    # A signal that comes before there is anybody to hear it waits until there is.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     if started_as == 1:
         ended = init.stay_behind()
         if ended is not None:

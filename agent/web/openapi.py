@@ -5,6 +5,7 @@ twice, so the document cannot lie about the routes.
 """
 
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -79,13 +80,22 @@ def _shapes(routes: Iterable[Route]) -> list[Any]:
 
 
 def _result(route: Route) -> Any:
-    """Return the type of the JSON answer; None when there is none or it is streamed."""
+    """Return the type of the JSON answer; None when there is none or it is streamed.
+
+    A handler that answers either with a model or with a response of its own making is
+    described by the model.
+    """
     result = route.result
+    if get_origin(result) is UnionType:
+        models = [each for each in get_args(result) if not _is_response(each)]
+        result = models[0] if len(models) == 1 else result
     if get_origin(result) is Encoded:
         return get_args(result)[0]
-    if isinstance(result, type) and issubclass(result, web.StreamResponse):
-        return None
-    return result
+    return None if _is_response(result) else result
+
+
+def _is_response(shape: Any) -> bool:
+    return isinstance(shape, type) and issubclass(shape, web.StreamResponse)
 
 
 def _operation(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def test_credentials_of_others_are_hidden_too(message: str, secret: str) -> None
 
 
 def test_a_secret_in_a_traceback_is_hidden() -> None:
+    entry = record("failed")
     try:
         int(SECRET)
     except ValueError as error:
-        entry = record("failed")
         entry.exc_info = (type(error), error, error.__traceback__)
 
     text = line(entry)
