@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import traceback
@@ -35,6 +36,8 @@ NOT_MEASURED = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases that were asked for; return the exit code."""
     asked = parser().parse_args(arguments)
+    # Ended from outside, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = [each for each in CASES if not asked.cases or each.name in asked.cases]
     say(
         f"Python {platform.python_version()}, {os.cpu_count()} processors,"

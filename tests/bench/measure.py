@@ -94,8 +94,9 @@ class Bench:
 
     @contextlib.contextmanager
     def agent(self, *options: str) -> Iterator[Agent]:
-        """Run an agent while inside."""
+        """Run an agent while inside; it has answered its first request."""
         with running(self.directory(), *options) as agent:
+            agent.request("GET", "/version")
             yield agent
 
     def directory(self) -> Path:

@@ -106,7 +106,6 @@ def loaded(bench: Bench) -> Row:
     )
     if os.geteuid() == 0:
         with bench.agent() as agent:
-            agent.request("GET", "/version")
             for pid in (agent.pid, agent.api_pid()):
                 maps = Path(f"/proc/{pid}/maps").read_text()
                 found |= set(LATE_LIBRARIES.findall(maps))
@@ -123,7 +122,6 @@ def idle(bench: Bench) -> Iterator[Row]:
 
     def ours() -> float:
         with bench.agent() as agent:
-            agent.request("GET", "/version")
             return pss_bytes(both(agent)) / MIB
 
     def bare() -> float:
@@ -145,7 +143,6 @@ def idle(bench: Bench) -> Iterator[Row]:
     )
     duration_s = 60 if bench.rounds >= 3 else 20
     with bench.agent() as agent:
-        agent.request("GET", "/version")
         pids = both(agent)
         time.sleep(SETTLE_S)
         before = cpu_ticks(pids)
@@ -168,7 +165,6 @@ def killed(bench: Bench) -> Iterator[Row]:
     """Measure the time from `kill -9` of the api to the next 200."""
     took_ms: list[float] = []
     with bench.agent() as agent:
-        agent.request("GET", "/version")
         for _ in range(KILLS):
             pid = agent.api_pid()
             started = time.perf_counter()

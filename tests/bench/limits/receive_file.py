@@ -15,7 +15,10 @@ def receive(connection: socket.socket, path: str, buffer: bytearray) -> None:
     """Take one request."""
     request = b""
     while b"\r\n\r\n" not in request:
-        request += connection.recv(65536)
+        piece = connection.recv(65536)
+        if not piece:
+            return
+        request += piece
     head, _, body = request.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: *(\d+)", head)
     assert length

@@ -12,7 +12,10 @@ def send(connection: socket.socket, path: str) -> None:
     """Answer one request."""
     request = b""
     while b"\r\n\r\n" not in request:
-        request += connection.recv(65536)
+        piece = connection.recv(65536)
+        if not piece:
+            return
+        request += piece
     with open(path, "rb") as file:  # noqa: PTH123 - nothing is imported that it needs not
         left = os.fstat(file.fileno()).st_size
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {left}\r\nConnection: close\r\n\r\n"
