@@ -46,7 +46,7 @@ class Wire:
 
     def __init__(
         self,
-        transport: asyncio.Transport,
+        transport: asyncio.WriteTransport,
         write: Callable[[bytes], Awaitable[None]],
         threads: Threads,
         *,
