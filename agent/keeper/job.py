@@ -279,6 +279,10 @@ class Job:
         except (OSError, OverflowError) as error:
             raise Refusal("invalid", f"signal {number}: {error}") from error
 
+    def pipes(self) -> frozenset[str]:
+        """Return the names of the pipes that what came of it may still hold."""
+        return self._streams.names()
+
     def summary(self) -> Header:
         """Return what there is to tell about the job."""
         terms, output = self.terms, self.output

@@ -246,7 +246,8 @@ class Jobs:
         def spared() -> set[int]:
             return (self.leaders() | self.others()) - {job.pid}
 
-        ladder = Ladder(self._loop, Scope(job.pid, job.terms.tag, spared), signals)
+        scope = Scope(job.pid, job.terms.tag, spared, pipes=job.pipes())
+        ladder = Ladder(self._loop, scope, signals)
 
         def over(_left: int) -> None:
             job.ladder = None

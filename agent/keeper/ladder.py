@@ -36,6 +36,7 @@ class Scope:
     Args:
         leader: The process it began with, or 0.
         tag: What its members carry in their environment, or empty.
+        pipes: What only its members have inherited, by name.
         everything: All descendants of the keeper belong to it.
         spared: Asked at every look for processes that, with what descends from them, do
             not belong to it.
@@ -47,8 +48,10 @@ class Scope:
         tag: bytes,
         spared: Callable[[], set[int]],
         *,
+        pipes: frozenset[str] = frozenset(),
         everything: bool = False,
     ) -> None:
+        self._pipes = pipes
         self._leader = leader
         self._tag = tag
         self._spared = spared
@@ -87,7 +90,11 @@ class Scope:
             return True
         if process.session in self._sessions:
             return True
-        return bool(self._tag) and tree.carries(process.pid, self._tag)
+        owner = tree.owner(process.pid) if self._tag else None
+        if owner is not None:
+            return owner == self._tag
+        # Cut loose, and its environment emptied: the pipe it came with may tell.
+        return bool(self._pipes) and tree.holds(process.pid, self._pipes)
 
 
 class Ladder:

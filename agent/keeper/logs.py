@@ -377,6 +377,12 @@ class Spool:
             if in_head:
                 room, at = self._head_max - self.head, self.head
             elif self._tail_max:
+                # Going round more than once would write what is written over at once;
+                # left out only where the room is there, lest a full disk leave holes.
+                beyond = len(view) - self._tail_max
+                if beyond > 0 and self.tail >= self._tail_max:
+                    self.tail += beyond
+                    view = view[beyond:]
                 inside = self.tail % self._tail_max
                 room, at = self._tail_max - inside, self.head + inside
             else:

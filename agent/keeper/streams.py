@@ -66,6 +66,10 @@ class Streams:
         for fd in list(self._open):
             self._pump(fd)
 
+    def names(self) -> frozenset[str]:
+        """Return what the pipes are called in /proc/<pid>/fd, on either side."""
+        return frozenset(f"pipe:[{os.fstat(fd).st_ino}]" for fd in self._open)
+
     def discard(self) -> None:
         """From now on store nothing of what is read."""
         self._store = _nowhere

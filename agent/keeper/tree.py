@@ -87,22 +87,40 @@ def descendants(processes: Table, roots: set[int]) -> list[Process]:
     return found
 
 
-def carries(pid: int, tag: bytes) -> bool:
-    """Return whether a process has `TOOLBOX_OWNER=tag` in its environment."""
-    wanted = b"TOOLBOX_OWNER=" + tag
+OWNER = b"TOOLBOX_OWNER="
+
+
+def owner(pid: int) -> bytes | None:
+    """Return the tag in a process's environment, or None when there is none."""
     try:
         fd = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
         content = bytearray()
         while piece := os.read(fd, 65536):
             content += piece
     except OSError:
-        return False
+        return None
     finally:
         os.close(fd)
-    return wanted in content.split(b"\0")
+    for variable in content.split(b"\0"):
+        if variable.startswith(OWNER):
+            return bytes(variable[len(OWNER) :])
+    return None
+
+
+def holds(pid: int, pipes: frozenset[str]) -> bool:
+    """Return whether a process has one of these pipes open (`pipe:[inode]`)."""
+    directory = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(directory):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"{directory}/{name}") in pipes:
+                    return True
+    except OSError:
+        return False
+    return False
 
 
 def hold(process: Process) -> int:
