@@ -103,16 +103,23 @@ def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
     assert "Starting" not in ended.stdout
 
 
-def test_a_state_dir_that_others_can_use_is_refused(tmp_path: Path) -> None:
-    for name, make in {
-        "open": lambda path: (path.mkdir(), path.chmod(0o777)),
-        "link": lambda path: path.symlink_to(tmp_path),
-    }.items():
-        path = tmp_path / name
-        make(path)
-        ended = toolbox("serve", "--port", "0", "--state-dir", str(path), cwd=tmp_path)
-        assert ended.returncode == 78, name
-        assert str(path) in ended.stderr
+@pytest.mark.parametrize("kind", ["open", "link", "file"])
+def test_a_state_dir_that_is_not_ours_alone_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / kind
+    if kind == "open":
+        path.mkdir()
+        path.chmod(0o777)
+    elif kind == "link":
+        path.symlink_to(tmp_path)
+    else:
+        path.touch()
+
+    ended = toolbox("serve", "--port", "0", "--state-dir", str(path), cwd=tmp_path)
+
+    assert ended.returncode == 78
+    assert str(path) in ended.stderr
 
 
 def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:

@@ -33,12 +33,12 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Toolbox agent API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="{up}docs/swagger-ui.css">
 </head>
 <body>
 <div id="docs"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
+<script src="{up}docs/swagger-ui-bundle.js"></script>
+<script src="{up}docs/start.js"></script>
 </body>
 </html>
 """
@@ -68,9 +68,11 @@ async def openapi(request: web.Request) -> web.Response:
 
 
 @routes.get("/docs")
-async def docs() -> web.Response:
+async def docs(request: web.Request) -> web.Response:
     """Show the API in a browser."""
-    return web.Response(text=PAGE, content_type="text/html", headers=PAGE_HEADERS)
+    # With a slash at its end the page is one level deeper for its relative addresses.
+    page = PAGE.format(up="../" if request.path.endswith("/") else "")
+    return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
 
 
 @routes.get("/docs/{asset}", errors=(404,))

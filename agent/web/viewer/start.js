@@ -1,7 +1,7 @@
-// Shows the document that lies beside the page. A token that the reader types in stays
+// Shows the document that lies one level above this script. A token that the reader types in stays
 // in the page: nothing is stored.
 window.ui = SwaggerUIBundle({
-  url: "openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href,
   dom_id: "#docs",
   deepLinking: true,
   docExpansion: "list",
