@@ -18,6 +18,7 @@ from agent.web.errors import Failure
 from agent.web.routes import JSON_TYPE
 
 PREFIX = "/api"
+TOOLBOX = "/toolbox"
 
 
 class Plane(Dispatcher):
@@ -52,7 +53,8 @@ class Front:
 
     def __init__(self, main: Dispatcher, settings: Settings) -> None:
         self._main = main
-        self._plane = Plane((routes,), settings, guard=main.guard)
+        # No api process has this generation, so no two requests have the same id.
+        self._plane = Plane((routes,), settings, guard=main.guard, generation=0)
         self._dev_port = settings.dev_port
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -68,14 +70,16 @@ class Front:
     def _choose(self, request: web.Request) -> tuple[Dispatcher, str]:
         """Return who answers, and the path that they see."""
         path = request.rel_url.raw_path
-        if not self._is_on_dev_port(request) or path.split("/")[1] != PREFIX[1:]:
+        if not self._is_on_dev_port(request) or not _is_below(PREFIX, path):
             return self._main, path
         rest = path.removeprefix(PREFIX) or "/"
-        if rest.split("/")[1] == "toolbox":
-            return self._main, rest
-        return self._plane, rest
+        return (self._main if _is_below(TOOLBOX, rest) else self._plane), rest
 
     def _is_on_dev_port(self, request: web.Request) -> bool:
         # The address of the socket, because the Host header is the client's to choose.
         sockname = request.transport and request.transport.get_extra_info("sockname")
         return isinstance(sockname, tuple) and sockname[1] == self._dev_port
+
+
+def _is_below(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")

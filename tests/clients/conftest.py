@@ -39,6 +39,7 @@ SCRIPT_OF = {
     "python sync": ["python_newest.py", "sync"],
     "python async": ["python_newest.py", "async"],
     "python generated": ["python_generated.py"],
+    "python killed": ["python_killed.py"],
     "python first": ["python_first.py"],
     "javascript": ["javascript.cjs"],
 }
@@ -90,6 +91,7 @@ def describe(agent: Agent) -> dict[str, str]:
         "api": agent.wait_line(CONTROL_PLANE)[1],
         "toolbox": agent.url,
         "key": agent.token,
+        "keeper": str(agent.pid),
         "work": str(agent.work_dir),
         "home": str(agent.home),
     }

@@ -69,6 +69,15 @@ def test_every_form_of_upload_arrives_byte_for_byte(told: Told) -> None:
     assert upload["progress"] == [True, True]
 
 
+def test_one_upload_that_fails_does_not_keep_the_others(told: Told) -> None:
+    upload = told["upload"]
+
+    assert "DaytonaError" in upload["partly"]["kinds"]
+    assert upload["partly"]["status"] == 400
+    assert "/dev/null/bad" in upload["partly"]["message"]
+    assert upload["the rest"] == "good"
+
+
 def test_every_form_of_download_gives_the_same_bytes(told: Told) -> None:
     download = told["download"]
 
@@ -138,6 +147,10 @@ def test_background_child_neither_holds_up_the_answer_nor_ends_with_it(
     told: Told,
 ) -> None:
     assert told["execute"]["background"] == [0, True, True]
+
+
+def test_parallel_commands_each_have_their_own_exit_code(told: Told) -> None:
+    assert told["parallel"]["codes"] == list(range(32))
 
 
 def test_timeout_is_told_as_such_and_in_time(told: Told) -> None:

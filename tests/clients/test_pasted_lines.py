@@ -9,7 +9,6 @@ from textwrap import dedent
 
 import pytest
 
-from tests.clients.conftest import CONTROL_PLANE
 from tests.clients.environments import NODE, node_with, python_with
 from tests.support.agent import Agent, StartAgent
 
@@ -18,12 +17,13 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(280)]
 PASTED_LIMIT_S = 40.0
 
 
+LAST_LINE = re.compile("process/execute")
+
+
 @pytest.fixture
 def dev(start_agent: StartAgent) -> Agent:
     agent = start_agent("--dev-port", "0", command="dev")
-    agent.wait_line(CONTROL_PLANE)
-    agent.wait_line(re.compile("curl:"))
-    agent.wait_line(re.compile("process/execute"))
+    agent.wait_line(LAST_LINE)
     return agent
 
 
@@ -36,12 +36,12 @@ def pasted(agent: Agent, title: str) -> str:
     return dedent(found[1])
 
 
-def run(*words: str | Path, cwd: Path) -> str:
+def run(*words: str | Path, cwd: Path, **more: str) -> str:
     """Run a pasted line to its end and return what it printed."""
     done = subprocess.run(
         words,
         cwd=cwd,
-        env={"PATH": os.defpath, "HOME": str(cwd)},
+        env={"PATH": os.defpath, "HOME": str(cwd), **more},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=PASTED_LIMIT_S,
@@ -80,3 +80,33 @@ def test_curl_line_prints_the_answer(dev: Agent, tmp_path: Path) -> None:
     answer = json.loads(printed)
     assert answer["exitCode"] == 0
     assert answer["result"].startswith("Linux ")
+
+
+def test_lines_fit_a_token_that_was_given_and_none_at_all(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    given = {"TOOLBOX_TOKEN": "given-token"}
+    options = ("--dev-port", "0")
+    for agent, variables in (
+        (start_agent(*options, command="dev", env=given), given),
+        (start_agent(*options, "--no-auth", command="dev"), {}),
+    ):
+        agent.wait_line(LAST_LINE)
+
+        printed = run("sh", "-c", pasted(agent, "curl"), cwd=tmp_path, **variables)
+
+        assert json.loads(printed)["exitCode"] == 0
+        assert "given-token" not in agent.output()
+
+
+def test_lines_without_a_token_serve_the_sdk(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent("--dev-port", "0", "--no-auth", command="dev")
+    agent.wait_line(LAST_LINE)
+
+    printed = run(
+        python_with("daytona", "0.226.1"), "-c", pasted(agent, "Python"), cwd=tmp_path
+    )
+
+    assert printed.startswith("Linux ")

@@ -1,5 +1,7 @@
 """Which listener answers what, and who may call."""
 
+import asyncio
+
 import pytest
 
 from agent.dev.routes import routes
@@ -124,3 +126,37 @@ async def test_wrong_method_is_405_with_the_right_ones(dev: Dev) -> None:
         assert answer.status == 405
         assert answer.headers["Allow"] == "DELETE, GET, HEAD"
         assert (await answer.json())["error"] == "Method Not Allowed"
+
+
+@pytest.mark.parametrize(
+    ("line", "statuses"),
+    [
+        (b"OPTIONS * HTTP/1.1", {400, 404, 405}),
+        (b"CONNECT elsewhere.example:443 HTTP/1.1", {400, 404, 405, 421}),
+        (b"GET http://elsewhere.example/api/sandbox HTTP/1.1", {400, 421}),
+    ],
+)
+async def test_targets_that_are_no_path_are_refused_and_break_nothing(
+    dev: Dev, line: bytes, statuses: set[int]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", dev.settings.dev_port)
+    host = f"Host: 127.0.0.1:{dev.settings.dev_port}".encode()
+    if b"elsewhere" in line:
+        host = b"Host: elsewhere.example"
+
+    writer.write(b"\r\n".join((line, host, b"Connection: close", b"", b"")))
+    status = (await reader.readline()).split()[1]
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert int(status) in statuses
+
+
+async def test_requests_of_both_sides_have_different_ids(dev: Dev) -> None:
+    ids = []
+    for path in ("/sandbox", "/toolbox/sb-1/version"):
+        async with dev.client.get(dev.plane + path, headers=AUTH) as answer:
+            ids.append(answer.headers["X-Request-Id"])
+
+    assert ids == ["0-1", "1-1"]

@@ -125,6 +125,13 @@ const scenarios = {
         sent.every((each, index) => index === 0 || each >= sent[index - 1]),
         sent.at(-1) === LARGE.length,
       ],
+      partly: await attempt(() =>
+        sandbox.fs.uploadFiles([
+          { source: Buffer.from("bad"), destination: "/dev/null/bad" },
+          { source: Buffer.from("good"), destination: "good" },
+        ]),
+      ),
+      "the rest": await fsp.readFile(path.join(work, "good"), "utf8"),
     }
   },
 
@@ -220,6 +227,14 @@ const scenarios = {
       "timeout in time": timeoutMs < 6000,
       blank: await attempt(() => run("   ")),
     }
+  },
+
+  async parallel({ sandbox }) {
+    const commands = Array.from({ length: 32 }, (_, code) => `sleep 0.2; exit ${code}`)
+    const ran = await Promise.all(
+      commands.map((each) => sandbox.process.executeCommand(each)),
+    )
+    return { codes: ran.map((each) => each.exitCode) }
   },
 
   async environment({ sandbox }) {

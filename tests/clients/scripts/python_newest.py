@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,14 @@ async def upload(daytona: Any) -> dict[str, Any]:
             "streamed": sha(LARGE),
         },
         "progress": [sent == sorted(sent), sent[-1] == len(LARGE)],
+        "partly": await attempt(
+            fs.upload_files,
+            [
+                FileUpload(source=b"bad", destination="/dev/null/bad"),
+                FileUpload(source=b"good", destination="good"),
+            ],
+        ),
+        "the rest": Path(base, "good").read_text(),
     }
 
 
@@ -288,6 +297,18 @@ async def execute(daytona: Any) -> dict[str, Any]:
         "timeout in time": time.monotonic() - started < 6,
         "blank": await attempt(process.exec, "   "),
     }
+
+
+@scenario
+async def parallel(daytona: Any) -> dict[str, Any]:
+    process = (await done(daytona.get("workshop"))).process
+    commands = [f"sleep 0.2; exit {code}" for code in range(32)]
+    if isinstance(daytona, AsyncDaytona):
+        ran = await asyncio.gather(*map(process.exec, commands))
+    else:
+        with ThreadPoolExecutor(32) as threads:
+            ran = list(threads.map(process.exec, commands))
+    return {"codes": [each.exit_code for each in ran]}
 
 
 @scenario
