@@ -67,6 +67,7 @@ def plan_download(
         data = content.read(0, size or INLINE_BYTES + 1)
         if len(data) > INLINE_BYTES:
             return Plan(200, answer, [data], None)
+    if data is not None:
         # Some virtual files claim a size that they do not have: what was read counts.
         size = len(data)
     answer |= {"ETag": version.tag, "Accept-Ranges": "bytes"}

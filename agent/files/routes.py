@@ -195,6 +195,9 @@ async def _send_plan(
     ready = [piece for piece in plan.pieces if isinstance(piece, bytes)]
     if len(ready) == len(plan.pieces) and plan.size_bytes is not None:
         body = ready[0] if len(ready) == 1 else b"".join(ready)
+        if ready:
+            # aiohttp leaves it out of the answer to HEAD when it is 0.
+            plan.headers["Content-Length"] = str(plan.size_bytes)
         return _ReadyFile(status=plan.status, body=body, headers=plan.headers)
     response = _Latin1Headers(status=plan.status, headers=plan.headers)
     response.content_length = plan.size_bytes
