@@ -204,7 +204,7 @@ def test_an_uploaded_file_is_there_for_the_next_command(image: Image) -> None:
 def test_the_tools_of_a_sandbox_are_on_the_path(image: Image) -> None:
     versions = "for each in git rg node npm npx python python3 pip curl ps; do"
     with running(image) as container:
-        shown = container.execute(f"{versions} $each --version | head -1; done")
+        shown = container.execute(f"{versions} $each --version | sed -n 1p; done")
         node = container.execute("node -p 'process.versions.node'")
         agent = container.execute("command -v toolbox-agent; which -a python3")
 
