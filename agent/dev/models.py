@@ -5,11 +5,16 @@ keys of a request are ignored, as everywhere.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from agent import wire
+
+MAX_MINUTES = 10 * 366 * 24 * 60
+"""Ten years: beyond any use, and well within what a date can say."""
+Minutes = Annotated[int, msgspec.Meta(ge=-1, le=MAX_MINUTES)]
+"""A number of minutes; -1 is never, where the platform knows such a thing."""
 
 State = Literal["started", "stopped", "destroyed"]
 """The states that the stand-in knows; every SDK knows them too."""
@@ -65,11 +70,11 @@ class CreateRequest(wire.Model, frozen=True, kw_only=True):
     labels: dict[str, str] | None = None
     target: str | None = None
     snapshot: str | None = None
-    auto_stop_interval: int | None = None
-    auto_archive_interval: int | None = None
-    auto_delete_interval: int | None = None
-    auto_pause_interval: int | None = None
-    ttl_minutes: int | None = None
+    auto_stop_interval: Minutes | None = None
+    auto_archive_interval: Minutes | None = None
+    auto_delete_interval: Minutes | None = None
+    auto_pause_interval: Minutes | None = None
+    ttl_minutes: Minutes | None = None
     # Only looked at for being there: the machine that the agent runs on has none of it.
     build_info: object = None
     volumes: object = None

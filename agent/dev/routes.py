@@ -14,6 +14,7 @@ from agent.dev.models import (
     CreateRequest,
     Labels,
     Listing,
+    Minutes,
     PreviewUrl,
     Sandbox,
     SshAccess,
@@ -158,9 +159,9 @@ async def preview(request: web.Request, sandbox_id: str, port: str) -> PreviewUr
     return request.app[SANDBOXES].preview(sandbox_id, port)
 
 
-@routes.post("/sandbox/{sandbox_id}/ssh-access", errors=(404, 409, 429))
+@routes.post("/sandbox/{sandbox_id}/ssh-access", errors=(400, 404, 409, 429))
 async def create_ssh_access(
-    request: web.Request, sandbox_id: str, expires_in_minutes: int | None = None
+    request: web.Request, sandbox_id: str, expires_in_minutes: Minutes | None = None
 ) -> SshAccess:
     """Make a token for SSH."""
     return request.app[SANDBOXES].create_ssh_access(sandbox_id, expires_in_minutes)

@@ -7,7 +7,6 @@ file is removed. Everything is held in memory and begins anew with the api proce
 
 import os
 import pwd
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -16,6 +15,7 @@ import msgspec
 
 from agent import wire
 from agent.dev.models import (
+    MAX_MINUTES,
     Configuration,
     CreateRequest,
     Labels,
@@ -26,12 +26,8 @@ from agent.dev.models import (
     StateChange,
     Url,
 )
-from agent.errors import (
-    ConflictError,
-    InvalidRequestError,
-    NotFoundError,
-    TooManyError,
-)
+from agent.dev.ssh import SshAccesses
+from agent.errors import ConflictError, InvalidRequestError, NotFoundError
 from agent.settings import Settings
 from agent.version import VERSION
 from agent.wire import UNSET
@@ -43,12 +39,6 @@ LANGUAGE_LABEL = "code-toolbox-language"
 LANGUAGES = ("python", "typescript", "javascript")
 """What the newest SDK accepts in that label; with anything else its `get` raises."""
 
-SSH_PORT = 22220
-"""Where a sandbox has its SSH server (contract 70 §4)."""
-SSH_DEFAULT_MINUTES = 60
-MAX_SSH_ACCESSES = 256
-"""Tokens held at once; a script that loops must not grow the agent."""
-MAX_ARCHIVE_MINUTES = 43200
 
 INTERVALS = {
     "autostop": "auto_stop_interval",
@@ -104,7 +94,7 @@ class Sandboxes:
         self._announce = announce
         self._clock = clock
         self._origin = origin(settings.host, settings.port)
-        self._ssh: dict[str, SshAccess] = {}
+        self._ssh = SshAccesses(settings.host, clock)
         self._sandbox = self._fresh()
 
     def _fresh(self) -> Sandbox:
@@ -243,7 +233,7 @@ class Sandboxes:
         """
         found = self.get(id_or_name)
         await self._variables.update({}, list(found.env))
-        self._ssh.clear()
+        self._ssh.revoke()
         return self._change(state="destroyed", desired_state="destroyed", env={})
 
     def set_labels(self, id_or_name: str, wanted: Labels) -> Labels:
@@ -264,11 +254,12 @@ class Sandboxes:
         Raises:
             NotFoundError: It has another id and another name.
             ConflictError: It was deleted.
-            InvalidRequestError: Not a whole number, or a negative one where only
-                `autodelete` has a meaning for it (never).
+            InvalidRequestError: Not a whole number, one beyond all use, or a negative
+                one; only for `autodelete` -1 has a meaning: never.
         """
         self._living(id_or_name)
-        number = _whole(minutes, least=-1 if kind == "autodelete" else 0)
+        least = -1 if kind == "autodelete" else 0
+        number = _whole(minutes, least=least, most=MAX_MINUTES)
         if kind == "ttl":
             return self._change(auto_destroy_at=self._destroy_at(number))
         return self._change(**{INTERVALS[kind]: number})
@@ -309,9 +300,7 @@ class Sandboxes:
             InvalidRequestError: Not a port.
         """
         found = self.get(id_or_name)
-        number = _whole(port, least=1)
-        if number > 65535:
-            raise InvalidRequestError(f"not a port: {port}")
+        number = _whole(port, least=1, most=65535)
         return PreviewUrl(
             sandbox_id=found.id,
             url=f"{self._origin}/proxy/{number}",
@@ -319,30 +308,14 @@ class Sandboxes:
         )
 
     def create_ssh_access(self, id_or_name: str, minutes: int | None) -> SshAccess:
-        """Make a token for SSH; it is only noted as long as the agent serves no SSH.
+        """Make a token for SSH.
 
         Raises:
             NotFoundError: It has another id and another name.
             ConflictError: It was deleted.
             TooManyError: As many as can be held are.
         """
-        found = self._living(id_or_name)
-        now = self._clock()
-        self._forget_expired(now)
-        if len(self._ssh) >= MAX_SSH_ACCESSES:
-            raise TooManyError(f"{MAX_SSH_ACCESSES} ssh accesses exist; revoke some")
-        token = secrets.token_urlsafe(24)
-        access = SshAccess(
-            id=secrets.token_hex(8),
-            sandbox_id=found.id,
-            token=token,
-            expires_at=now + timedelta(minutes=minutes or SSH_DEFAULT_MINUTES),
-            created_at=now,
-            updated_at=now,
-            ssh_command=f"ssh -p {SSH_PORT} {token}@{self._settings.host}",
-        )
-        self._ssh[token] = access
-        return access
+        return self._ssh.create(self._living(id_or_name).id, minutes)
 
     def revoke_ssh_access(self, id_or_name: str, token: str | None) -> Sandbox:
         """Forget a token for SSH, or all of them.
@@ -351,17 +324,13 @@ class Sandboxes:
             NotFoundError: It has another id and another name.
         """
         found = self.get(id_or_name)
-        if token is None:
-            self._ssh.clear()
-        else:
-            self._ssh.pop(token, None)
+        self._ssh.revoke(token)
         return found
 
     def check_ssh_access(self, token: str) -> SshAccessCheck:
         """Tell whether a token for SSH still holds."""
-        self._forget_expired(self._clock())
         return SshAccessCheck(
-            valid=token in self._ssh, sandbox_id=self._settings.sandbox_id
+            valid=self._ssh.holds(token), sandbox_id=self._settings.sandbox_id
         )
 
     def configuration(self) -> Configuration:
@@ -372,7 +341,7 @@ class Sandboxes:
             proxy_toolbox_url=f"{self._origin}/toolbox",
             default_snapshot=TARGET,
             dashboard_url=f"{self._origin}/docs",
-            max_auto_archive_interval=MAX_ARCHIVE_MINUTES,
+            max_auto_archive_interval=MAX_MINUTES,
         )
 
     def _living(self, id_or_name: str) -> Sandbox:
@@ -397,13 +366,6 @@ class Sandboxes:
     def _destroy_at(self, minutes: int) -> datetime | msgspec.UnsetType:
         return self._clock() + timedelta(minutes=minutes) if minutes > 0 else UNSET
 
-    def _forget_expired(self, now: datetime) -> None:
-        self._ssh = {
-            token: access
-            for token, access in self._ssh.items()
-            if access.expires_at > now
-        }
-
 
 def origin(host: str, port: int) -> str:
     """Return the beginning of a URL that reaches `host`, a literal IPv6 one too."""
@@ -421,13 +383,13 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _whole(text: str, *, least: int) -> int:
+def _whole(text: str, *, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError as error:
         raise InvalidRequestError(f"not a whole number: {text}") from error
-    if number < least:
-        raise InvalidRequestError(f"must be {least} or more: {text}")
+    if not least <= number <= most:
+        raise InvalidRequestError(f"not from {least} to {most}: {text}")
     return number
 
 

@@ -100,6 +100,8 @@ async def test_create_answers_the_sandbox_as_asked(
         ({"user": "somebody-else"}, "cannot become somebody-else"),
         ({"labels": {"code-toolbox-language": "cobol"}}, "must be one of python"),
         ({"labels": {"a": 1}}, "invalid request body"),
+        ({"ttlMinutes": 10**30}, "invalid request body"),
+        ({"autoStopInterval": -2}, "invalid request body"),
     ],
 )
 async def test_create_refuses_what_nobody_here_does(
@@ -203,6 +205,7 @@ async def test_intervals_are_noted_and_checked(dev: Dev, kind: str, field: str) 
     assert told[field] == 12
     await call(dev, "POST", f"/sandbox/sb-1/{kind}/x", status=400)
     await call(dev, "POST", f"/sandbox/sb-1/{kind}/-2", status=400)
+    await call(dev, "POST", f"/sandbox/sb-1/{kind}/{10**30}", status=400)
     never = 200 if kind == "autodelete" else 400
     await call(dev, "POST", f"/sandbox/sb-1/{kind}/-1", status=never)
 
@@ -244,6 +247,9 @@ async def test_ssh_access_is_made_checked_and_revoked(dev: Dev) -> None:
         "sshCommand",
     }
     assert await call(dev, "GET", check) == {"valid": True, "sandboxId": "sb-1"}
+    for minutes in (10**30, "x"):
+        path = f"/sandbox/sb-1/ssh-access?expiresInMinutes={minutes}"
+        await call(dev, "POST", path, status=400)
     await call(dev, "DELETE", f"/sandbox/sb-1/ssh-access?token={made['token']}")
     assert await call(dev, "GET", check) == {"valid": False, "sandboxId": "sb-1"}
 

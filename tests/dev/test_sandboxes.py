@@ -3,12 +3,11 @@
 import pytest
 
 from agent.dev.models import CreateRequest, Labels
-from agent.dev.sandboxes import MAX_SSH_ACCESSES, Sandboxes, origin
+from agent.dev.sandboxes import Sandboxes, origin
 from agent.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
-    TooManyError,
 )
 from tests.dev.conftest import Clock, Variables
 
@@ -63,6 +62,14 @@ async def test_deleted_sandbox_takes_no_orders_until_it_is_created_again(
     assert (await sandboxes.create(CreateRequest())).state == "started"
 
 
+async def test_delete_ends_every_ssh_access(sandboxes: Sandboxes) -> None:
+    token = sandboxes.create_ssh_access("sb-1", 5).token
+
+    await sandboxes.delete("sb-1")
+
+    assert not sandboxes.check_ssh_access(token).valid
+
+
 async def test_deleting_twice_is_no_failure(sandboxes: Sandboxes) -> None:
     await sandboxes.delete("sb-1")
 
@@ -85,37 +92,6 @@ def test_every_change_moves_the_time_of_change(
 
     assert after.updated_at > before.updated_at
     assert after.created_at == before.created_at
-
-
-def test_ssh_access_ends_with_its_time(sandboxes: Sandboxes, clock: Clock) -> None:
-    access = sandboxes.create_ssh_access("sb-1", 5)
-    clock.turn(minutes=4, seconds=59)
-    assert sandboxes.check_ssh_access(access.token).valid
-
-    clock.turn(seconds=1)
-
-    assert not sandboxes.check_ssh_access(access.token).valid
-
-
-def test_ssh_accesses_are_bounded_and_those_that_ended_do_not_count(
-    sandboxes: Sandboxes, clock: Clock
-) -> None:
-    for _ in range(MAX_SSH_ACCESSES):
-        sandboxes.create_ssh_access("sb-1", 1)
-    with pytest.raises(TooManyError):
-        sandboxes.create_ssh_access("sb-1", 1)
-
-    clock.turn(minutes=1)
-
-    sandboxes.create_ssh_access("sb-1", 1)
-
-
-def test_revoking_without_a_token_ends_every_ssh_access(sandboxes: Sandboxes) -> None:
-    tokens = [sandboxes.create_ssh_access("sb-1", None).token for _ in range(2)]
-
-    sandboxes.revoke_ssh_access("sb-1", None)
-
-    assert not any(sandboxes.check_ssh_access(each).valid for each in tokens)
 
 
 def test_state_that_nobody_has_lists_nothing(sandboxes: Sandboxes) -> None:
