@@ -62,7 +62,7 @@ class Agent:
         root: Directory of its work dir, home, state dir and log, all made here.
         options: Further words of the command line, before `--`.
         entrypoint: The words after `--`.
-        command: `serve` or `dev`.
+        command: `serve` or `dev`; empty where the program has it.
         token: The token to use; none: the agent makes its own.
         env: Variables to add to those of the test, without `TOOLBOX_*`, `DAYTONA_*`.
         program: The words that start the agent's command line.
@@ -87,7 +87,8 @@ class Agent:
         for directory in (self.work_dir, self.home):
             directory.mkdir(parents=True)
         self.tag = secrets.token_hex(8)
-        words = [*program, command, "--port", "0", "--state-dir", str(self.state_dir)]
+        words = [*program, *filter(None, [command]), "--port", "0"]
+        words += ["--state-dir", str(self.state_dir)]
         if token is not None:
             file = root / "given-token"
             file.touch(0o600)
@@ -185,7 +186,7 @@ class Agent:
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection(self.host, self.port, timeout=limit_s)
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), self._log_on_failure():
             connection.request(method, path, body, sent)
             return _read(connection.getresponse())
 
@@ -231,6 +232,14 @@ class Agent:
         end_all(tagged(TAG, self.tag))
         self._reader.join(STOP_LIMIT_S)
         self._log.close()
+
+    @contextlib.contextmanager
+    def _log_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            error.add_note(self.log()[-4000:])
+            raise
 
     def _read_output(self) -> None:
         assert self.process.stdout is not None
