@@ -20,8 +20,7 @@ STOP_LIMIT_S = 5.0
 
 def build(directory: Path) -> Path:
     """Build the wheel into `directory` and return it."""
-    # From a copy of the named files, because setuptools keeps a folder `build` beside
-    # them and would put files into the wheel that are no longer in the tree.
+    # From a copy of the files that git knows, because others may lie beside them.
     source = directory / "source"
     source.mkdir()
     names = subprocess.run(
