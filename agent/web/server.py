@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import web, web_protocol
 from aiohttp.http_parser import HttpRequestParser
+from aiohttp.streams import StreamReader
 
 from agent import wire
 from agent.settings import SESSION_HEADER_LIMIT_BYTES, Settings
@@ -33,11 +34,12 @@ PARSER_MESSAGES = {
 class Connection(web_protocol.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_agent", "_header_timer")
+    __slots__ = ("_agent", "_answered", "_header_timer")
 
     def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._agent = agent
+        self._answered: StreamReader | None = None
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,6 +54,10 @@ class Connection(web_protocol.RequestHandler):
         """Forget the connection."""
         self._stop_header_timer()
         self._agent.leave(self)
+        if self._answered is not None and not self._answered.is_eof():
+            # aiohttp reads what is left of a refused body, and would wait for more of
+            # it, up to the limit, although the client is gone.
+            self._answered.feed_eof()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,6 +87,7 @@ class Connection(web_protocol.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; from its first byte on a close may be clean again."""
         close_cleanly(request)
+        self._answered = request.content
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -91,6 +98,9 @@ class Connection(web_protocol.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
     ) -> web.StreamResponse:
         """Answer what the parser refused, or what escaped the dispatcher."""
+        if isinstance(exc, ConnectionError):
+            # The client left; there is nobody to answer, and nothing to report.
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer broke off")
         if status >= 500:
