@@ -184,7 +184,7 @@ class ApiProcess:
             return self._house.jobs.leaders() | self.spared()
 
         scope = Scope(0, self._tag(generation), spared)
-        ladder = Ladder(self._loop, scope, (signal.SIGTERM,))
+        ladder = Ladder(self._loop, scope)
         ladder.start(self._house.grace_s)
 
 

@@ -274,8 +274,9 @@ class Desk:
             raise Refusal("invalid", f"job {job.id} has only {output.size} bytes")
         offset = max(offset, output.first_offset)
         credit = max(1, fields.whole(header, "credit", WINDOW_BYTES))
-        self._answer(number, {"offset": offset, "first_offset": output.first_offset})
+        # Nothing is sent before the answer: a follower's first turn is the next one.
         self._feeder.add(subscription, job, offset, credit)
+        self._answer(number, {"offset": offset, "first_offset": output.first_offset})
 
     def _credit(self, _number: int, header: Header, _payload: bytes) -> None:
         if self._feeder is not None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable
 
 from agent.keeper import fields
@@ -223,9 +222,7 @@ class Jobs:
         if job.state == "running" and not job.ending:
             job.ending = "deleted"
         if job.ladder is None:
-            # A shell at a terminal ignores TERM; HUP is what a closed terminal sends.
-            asking = (signal.SIGHUP,) if job.terms.mode == "pty" else ()
-            job.ladder = self._ladder(job, (*asking, signal.SIGTERM))
+            job.ladder = self._ladder(job)
             job.ladder.when_done(done)
             job.ladder.start(grace_s)
         else:
@@ -237,17 +234,17 @@ class Jobs:
             return
         job.ending = job.ending or "timeout"
         if job.ladder is None:
-            job.ladder = self._ladder(job, (signal.SIGTERM,))
+            job.ladder = self._ladder(job)
             job.ladder.start(0)
         else:
             job.ladder.kill()
 
-    def _ladder(self, job: Job, signals: tuple[int, ...]) -> Ladder:
+    def _ladder(self, job: Job) -> Ladder:
         def spared() -> set[int]:
             return (self.leaders() | self.others()) - {job.pid}
 
         scope = Scope(job.pid, job.terms.tag, spared, pipes=job.pipes())
-        ladder = Ladder(self._loop, scope, signals)
+        ladder = Ladder(self._loop, scope, hang_up=job.terms.mode == "pty")
 
         def over(_left: int) -> None:
             job.ladder = None

@@ -4,8 +4,10 @@
     asking --grace over--> killing --all gone--> done
     killing --LIMIT_S over--> done, with what could not be killed counted
 
-Nothing is polled for while there is something to wait for: every process found is held by
-a pidfd, and the process table is read again when all of them have ended.
+What ends is not polled for: every process found is held by a pidfd, and the process table
+is read again when all of them have ended. It is read in between only for what was not
+there to be asked: a process that was made meanwhile, and one that was hit between its
+fork and its exec, where a shell's child swallows what its parent would catch.
 """
 
 import os
@@ -22,6 +24,9 @@ LIMIT_S = 5.0
 LOOK_AGAIN_S = 0.01
 """While killing: a tree that forks as fast as it is killed shows its new members only
 when looked at."""
+
+ASK_AGAIN_S = 0.05
+"""While asking: before the first further look, and twice that before each next one."""
 
 FREEZE_AFTER = 3
 """Looks with new members in them, after which all are stopped before any is killed."""
@@ -103,13 +108,15 @@ class Ladder:
     Args:
         loop: The keeper's loop.
         scope: What to end.
-        signals: What to ask with; a terminal's shell ignores TERM and heeds HUP.
+        hang_up: Ask with HUP too, and again: an interactive shell ignores TERM, and may
+            overlook one HUP while it prints its prompt.
     """
 
-    def __init__(self, loop: Loop, scope: Scope, signals: tuple[int, ...]) -> None:
+    def __init__(self, loop: Loop, scope: Scope, *, hang_up: bool = False) -> None:
         self._loop = loop
         self._scope = scope
-        self._signals = signals
+        self._hang_up = hang_up
+        self._pause_s = ASK_AGAIN_S
         self._held: dict[int, tree.Process] = {}
         self._asked: dict[int, int] = {}
         self._done: list[Callable[[int], None]] = []
@@ -158,6 +165,8 @@ class Ladder:
     def _look(self) -> None:
         if self._over:
             return
+        if self._again is not None:
+            self._again.cancel()
         members = self._scope.look()
         if not members:
             self._finish(0)
@@ -170,11 +179,24 @@ class Ladder:
             self._signal(members, (signal.SIGKILL,))
             self._again = self._loop.later(LOOK_AGAIN_S, self._look_again)
         else:
-            self._signal(fresh, (*self._signals, signal.SIGCONT))
+            self._ask(members, fresh)
+            self._again = self._loop.later(self._pause_s, self._look_again)
+            self._pause_s *= 2
         self._asked = {each.pid: each.started for each in members}
         if not self._held:
             # All of them ended between the look and the signal.
-            self._loop.soon(self._look)
+            self._again = self._loop.later(0.001, self._look)
+
+    def _ask(self, members: list[tree.Process], fresh: list[tree.Process]) -> None:
+        """Ask each one once; again only what cannot have heard."""
+        again = [
+            each
+            for each in members
+            if each not in fresh and tree.takes_default(each.pid, signal.SIGTERM)
+        ]
+        if self._hang_up:
+            self._signal(members, (signal.SIGHUP,))
+        self._signal(fresh + again, (signal.SIGTERM, signal.SIGCONT))
 
     def _look_again(self) -> None:
         self._again = None
@@ -202,8 +224,6 @@ class Ladder:
         os.close(fd)
         del self._held[fd]
         if not self._held and not self._over:
-            if self._again is not None:
-                self._again.cancel()
             self._look()
 
     def _give_up(self) -> None:

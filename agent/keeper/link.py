@@ -14,6 +14,10 @@ from agent.keeper.loop import READ, WRITE, Loop
 
 RECEIVE_BYTES = 256 * 1024
 
+# One for all lines: a fresh one for each read would be mapped and unmapped each time.
+_buffer = bytearray(RECEIVE_BYTES)
+_view = memoryview(_buffer)
+
 QUEUE_MAX_BYTES = 64 * 1024 * 1024
 """Answers that an api has not taken up; one that lets so many pile up does not live."""
 
@@ -128,11 +132,12 @@ class Link:
 
     def _receive(self) -> None:
         try:
-            data = self._line.recv(RECEIVE_BYTES)
+            size = self._line.recv_into(_buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            size = 0
+        data = bytes(_view[:size])
         if not data:
             self.fail("")
             return

@@ -18,46 +18,11 @@ from collections.abc import Iterable
 
 from agent.keeper.errors import Refusal, reason
 from agent.keeper.hardening import Standing, default_signals
-from agent.settings import own_variables
 
 STDOUT = 1
 STDERR = 2
 
-API_COMMAND = (
-    "import runpy,sys;"
-    "sys.path.append(sys.argv.pop(1));"
-    "runpy._run_module_as_main('agent.api')"
-)
-"""`-m agent.api`, found where the keeper's own package was found. Isolated mode (-I) is
-kept whatever the installation: alone, `-I -m` finds an installed or editable package but
-neither a plain source tree nor one in the user's site directory."""
-
-_FORGOTTEN = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "TOOLBOX_OWNER",
-)
 _WINDOW = struct.Struct("HHHH")
-
-
-def api_argv() -> list[str]:
-    """Return the command line of the api process."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    flags = ["-I"] + (["-B"] if sys.flags.dont_write_bytecode else [])
-    return [sys.executable, *flags, "-c", API_COMMAND, root]
-
-
-def base_environment(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return what children may see of the keeper's environment."""
-    hidden = {os.fsencode(name) for name in (*own_variables(), *_FORGOTTEN)}
-    return {name: value for name, value in environ.items() if name not in hidden}
-
-
-Action = tuple[int, ...] | tuple[int, int, str, int, int]
 
 
 class Started:
@@ -134,35 +99,6 @@ class Spawner:
             for fd in theirs:
                 os.close(fd)
         return started
-
-    def start_api(
-        self, argv: list[str], environment: dict[bytes, bytes], fds: Iterable[int]
-    ) -> int:
-        """Start the api with `fds` as its descriptors from 3 on; return its pid.
-
-        Raises:
-            OSError: It cannot be started.
-        """
-        # Moved out of the way first, because the numbers 3, 4, 5 may be taken by the
-        # very descriptors that are to become others of them.
-        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in fds]
-        try:
-            actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, self._null, 0)]
-            for number, fd in enumerate(moved):
-                actions.append((os.POSIX_SPAWN_DUP2, fd, 3 + number))
-            # The api keeps the raised descriptor limit: its connections need it.
-            return os.posix_spawn(
-                argv[0],
-                argv,
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=self._signals,
-            )
-        finally:
-            for fd in moved:
-                os.close(fd)
 
     def _connect(self, plan: Plan, started: Started, theirs: list[int]) -> list[Action]:
         """Make the pipes or the terminal; return the child's side of them."""

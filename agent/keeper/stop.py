@@ -65,7 +65,7 @@ class Stop:
         self._cancel()
         self._api.on_exit = _nothing
         scope = Scope(0, b"", self._api.spared, everything=True)
-        ladder = Ladder(self._loop, scope, (signal.SIGTERM,))
+        ladder = Ladder(self._loop, scope)
         for job in self._jobs.all():
             if job.state == "running" and job.terms.mode == "pty":
                 job.signal(signal.SIGHUP, group=True)
@@ -87,7 +87,7 @@ class Stop:
         self._cancel()
         self._api.on_exit = _nothing
         scope = Scope(0, b"", set, everything=True)
-        ladder = Ladder(self._loop, scope, ())
+        ladder = Ladder(self._loop, scope)
         ladder.when_done(lambda _left: self._loop.stop())
         ladder.start(0)
         self._loop.later(SWEEP_S, self._loop.stop)

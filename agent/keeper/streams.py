@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from agent.keeper.loop import READ, WRITE, Loop
+from agent.keeper.loop import READ, WRITE, Loop, Timer
 
 READ_BYTES = 256 * 1024
 """One read; larger ones gain nothing."""
@@ -20,6 +20,9 @@ PIPE_BYTES = 1024 * 1024
 kernel grants every user a limited sum (man 7 pipe)."""
 
 DEFAULT_PIPE_BYTES = 64 * 1024
+
+LOOK_AGAIN_S = 0.25
+"""Between looks at a terminal that its leader has closed without ending."""
 
 # One for all reads of the process: what was read is stored before the next read.
 _buffer = bytearray(READ_BYTES)
@@ -50,6 +53,7 @@ class Streams:
         self._paused = False
         self._writing = False
         self._write: Callable[[], None] | None = None
+        self._rest: Timer | None = None
         self.to_the_last = False
         """Whether every read goes on until nothing is left: the writer has ended."""
 
@@ -93,9 +97,28 @@ class Streams:
             self._watch()
 
     def _watch(self) -> None:
-        events = (0 if self._paused else READ) | (WRITE if self._writing else 0)
-        for fd in self._open:
-            self._loop.change(fd, events)
+        if self._rest is None:
+            events = (0 if self._paused else READ) | (WRITE if self._writing else 0)
+            for fd in self._open:
+                self._loop.change(fd, events)
+
+    def _leave_open(self, fd: int) -> None:
+        """Keep a terminal that nobody has open now, and look again after a while.
+
+        Its leader still runs: closing the master would hang it up, in the midst of
+        closing its own descriptors as `cat` does before it exits; and it may come back
+        by way of /dev/tty.
+        """
+        if self._rest is not None:
+            return
+        self._loop.remove(fd)
+        self._rest = self._loop.later(LOOK_AGAIN_S, partial(self._look_again, fd))
+
+    def _look_again(self, fd: int) -> None:
+        self._rest = None
+        if fd in self._open:
+            self._loop.add(fd, READ, partial(self._event, fd))
+            self._watch()
 
     def _event(self, fd: int, events: int) -> None:
         if events & WRITE and self._write is not None:
@@ -109,7 +132,7 @@ class Streams:
         while taken < TURN_BYTES:
             count = _read(fd)
             if count == 0:
-                self._close(fd)
+                self._ended(fd)
             if count <= 0:
                 break
             taken += count
@@ -121,6 +144,12 @@ class Streams:
                 break
         return taken
 
+    def _ended(self, fd: int) -> None:
+        if self._write is not None and not self.to_the_last:
+            self._leave_open(fd)
+        else:
+            self._close(fd)
+
     def _grow(self, fd: int) -> None:
         if fd not in self._grown:
             self._grown.add(fd)
@@ -130,6 +159,9 @@ class Streams:
 
     def _close(self, fd: int) -> None:
         del self._open[fd]
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         self._loop.remove(fd)
         os.close(fd)
 

@@ -48,10 +48,14 @@ class Subscription:
         self.credit = credit
         self.over = False
         self.queued = False
-        job.readers.append(self)
         self._output.hold()
         if offset < self._output.size:
-            self._record = self._output.locate(offset)
+            try:
+                self._record = self._output.locate(offset)
+            except OSError:
+                self._output.release()
+                raise
+        job.readers.append(self)
 
     def poke(self) -> None:
         """Hear that there may be something to send."""
@@ -135,7 +139,11 @@ class Feeder:
         self.all: dict[int, Subscription] = {}
 
     def add(self, number: int, job: Job, offset: int, credit: int) -> Subscription:
-        """Begin to send a job's output from `offset` on."""
+        """Begin to send a job's output from `offset` on.
+
+        Raises:
+            OSError: Its log cannot be read.
+        """
         subscription = Subscription(self, number, job, offset, credit)
         self.all[number] = subscription
         subscription.poke()

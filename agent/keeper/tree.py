@@ -123,6 +123,17 @@ def holds(pid: int, pipes: frozenset[str]) -> bool:
     return False
 
 
+def takes_default(pid: int, number: int) -> bool:
+    """Return whether a signal would end a process: not caught, ignored or blocked."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="latin-1") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    masks = [line for line in lines if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
+    return not any(int(mask.split()[1], 16) >> (number - 1) & 1 for mask in masks)
+
+
 def hold(process: Process) -> int:
     """Return a pidfd of exactly this process, or -1 when it is gone.
 
