@@ -82,6 +82,15 @@ class Agent:
             return await reader.read()
 
 
+async def read_or_reset(reader: asyncio.StreamReader) -> bytes:
+    """Return what comes until the connection is closed, or reset, by the server."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := await reader.read(2**20):
+            answer += data
+    return answer
+
+
 def descriptors() -> int:
     """Return how many descriptors this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
