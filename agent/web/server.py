@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from aiohttp import web, web_protocol
-from aiohttp.http_parser import HttpRequestParser
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from agent import wire
@@ -34,12 +34,13 @@ PARSER_MESSAGES = {
 class Connection(web_protocol.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_agent", "_answered", "_header_timer")
+    __slots__ = ("_agent", "_answered", "_header_timer", "_receiving")
 
     def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._agent = agent
         self._answered: StreamReader | None = None
+        self._receiving: StreamReader | None = None
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,12 +65,26 @@ class Connection(web_protocol.RequestHandler):
         """Feed the parser; a request's headers must be whole within the limit."""
         before = self._request_count
         super().data_received(data)
+        self._watch_body(self._request_count - before)
         if self._request_count != before or self._upgraded:
             self._stop_header_timer()
         elif self._header_timer is None and self._between_requests():
             self._header_timer = self._loop.call_later(
                 self._agent.settings.header_timeout_s, self.force_close
             )
+
+    def _watch_body(self, new: int) -> None:
+        """Tell the reader of a body when what follows is malformed.
+
+        aiohttp tells only whoever reads the next request, so this one would wait for
+        ever.
+        """
+        for message, body in list(self._messages)[-new:] if new else ():
+            if isinstance(message, RawRequestMessage):
+                self._receiving = body
+            elif self._receiving is not None and not self._receiving.is_eof():
+                error = web.RequestPayloadError("malformed request body")
+                self._receiving.set_exception(error)
 
     def _between_requests(self) -> bool:
         return self._current_request is None and not self._messages
@@ -88,6 +103,10 @@ class Connection(web_protocol.RequestHandler):
         """Send the answer; from its first byte on a close may be clean again."""
         close_cleanly(request)
         self._answered = request.content
+        if self._answered.exception() is not None:
+            # There is nothing left on this connection that could be understood.
+            self._answered.feed_eof()
+            resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(
