@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tempfile
 
 from agent.errors import InvalidPathError
 from agent.files.journal import Journal
@@ -261,13 +262,20 @@ def test_many_pieces_are_written_in_their_order(work: Path, make: Make) -> None:
     assert (work / "a").read_bytes() == b"".join(pieces)
 
 
+def let_others_in(directory: Path) -> None:
+    """Let other users through to a directory that pytest made for this one only."""
+    base = Path(tempfile.gettempdir())
+    for each in (directory, *directory.parents):
+        if each.is_relative_to(base) and each != base:
+            each.chmod(each.stat().st_mode | 0o011)
+
+
 @pytest.mark.root
 def test_a_directory_that_may_not_be_written_to_gets_its_file_in_place(
     tmp_path: Path, work: Path, make: Make
 ) -> None:
     (tmp_path / "state/uploads").mkdir(parents=True)
-    for each in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        each.chmod(each.stat().st_mode | 0o011)
+    let_others_in(tmp_path)
     os.chown(tmp_path / "state/uploads", 65534, 65534)
     (work / "a").write_bytes(b"old")
     os.chown(work / "a", 65534, 65534)
@@ -287,8 +295,7 @@ def test_a_directory_that_may_not_be_written_to_gets_its_file_in_place(
 def test_a_file_that_is_read_only_is_refused(
     tmp_path: Path, work: Path, make: Make
 ) -> None:
-    for each in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        each.chmod(each.stat().st_mode | 0o011)
+    let_others_in(tmp_path)
     (work / "a").write_bytes(b"old")
     (work / "a").chmod(0o444)
     work.chmod(0o777)
@@ -303,8 +310,7 @@ def test_a_file_that_is_read_only_is_refused(
 def test_a_file_of_another_owner_keeps_him(
     tmp_path: Path, work: Path, make: Make
 ) -> None:
-    for each in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        each.chmod(each.stat().st_mode | 0o011)
+    let_others_in(tmp_path)
     (work / "a").write_bytes(b"old")
     os.chown(work / "a", 1234, 1234)
     (work / "a").chmod(0o666)
