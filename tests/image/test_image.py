@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(
         os.geteuid() != 0, reason="namespaces and debootstrap need root"
     ),
-    pytest.mark.xdist_group("image"),  # so that one worker makes the root, once
     pytest.mark.timeout(420),
 ]
 
