@@ -4,12 +4,12 @@ import errno
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import tempfile
 
 from agent.errors import InvalidPathError
 from agent.files.journal import Journal
