@@ -33,10 +33,10 @@ MAY_USE = {
 }
 """What each room, and each file beside them, may import of the package.
 
-`app.py`, `api.py` and `__main__.py` put everything together and are not listed.
+`app.py`, `api.py`, `command.py` and `__main__.py` put everything together and are not listed.
 """
 
-ASSEMBLY = {"app.py", "api.py", "__main__.py", "__init__.py"}
+ASSEMBLY = {"app.py", "api.py", "command.py", "__main__.py", "__init__.py"}
 
 ONLY_IN = {
     "git": ("git/",),

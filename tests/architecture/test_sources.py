@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.architecture.sources import ROOT, sources, tracked
 
-READS_ENVIRONMENT = ("settings.py", "__main__.py", "keeper/")
+READS_ENVIRONMENT = ("settings.py", "command.py", "__main__.py", "keeper/")
 STARTS_CHILDREN = ("keeper/", "git/", "lsp/")
 """Who may start and end processes; `__main__.py` may start itself anew."""
 
