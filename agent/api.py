@@ -1,8 +1,8 @@
 """The api process: everything but what must outlive a request.
 
-Started by the keeper, with the line to it as descriptor 3 and the listening sockets from
-4 on; its options come over that line, so no secret is in its arguments or environment.
-It may be killed at any time: the keeper starts the next one on the same sockets.
+Started by the keeper, or just before it, with the line to it as descriptor 3. Its options
+and the listening sockets come over that line, so no secret is in its arguments or
+environment. It may be killed at any time: the next one serves on the same sockets.
 """
 
 # ruff: noqa: E402 - import_server comes before everything that imports asyncio
@@ -18,13 +18,16 @@ import contextlib
 import ctypes
 import dataclasses
 import logging
+import os
 import socket
 
 from aiohttp import web
 
 from agent.app import build
 from agent.errors import AgentError
+from agent.keeper.answers import KeeperGoneError
 from agent.keeper.client import Keeper
+from agent.keeper.early import LINE_FD
 from agent.settings import Settings
 from agent.web.log import set_up_log
 from agent.web.server import DISPATCHER, Server
@@ -32,17 +35,18 @@ from agent.web.websockets import WEBSOCKETS
 
 log = logging.getLogger("agent.api")
 
-KEEPER_FD = 3
-LISTENER_FD = 4
-DEV_LISTENER_FD = 5
-
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 
 
 async def serve() -> int:
     """Serve until the keeper says to stop, or is gone; return the exit code."""
-    keeper = await Keeper.connect(KEEPER_FD)
-    sockets = listeners(keeper.settings)
+    try:
+        keeper = await Keeper.connect(LINE_FD)
+    except KeeperGoneError:
+        # The agent was not to be started after all, and has said why.
+        return 0
+    sockets = keeper.listeners
     settings = with_ports(keeper.settings, sockets)
     set_up_log(settings)
     app = build(keeper, settings, keeper.work_dir)
@@ -77,12 +81,6 @@ async def drain(app: web.Application, keeper: Keeper) -> None:
     await keeper.drained()
 
 
-def listeners(settings: Settings) -> list[socket.socket]:
-    """Return the listening sockets that the keeper handed over."""
-    descriptors = [LISTENER_FD, *([DEV_LISTENER_FD] if settings.dev else [])]
-    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
-
-
 def with_ports(settings: Settings, sockets: list[socket.socket]) -> Settings:
     """Return the settings with the ports that were taken where 0 asked for free ones."""
     ports = [each.getsockname()[1] for each in sockets]
@@ -101,8 +99,12 @@ def show_banner(settings: Settings) -> None:
 
 def main() -> int:
     """Run the api process; returns its exit code."""
+    libc = ctypes.CDLL(None)
     # Other processes of this user must not read the token from our memory.
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(PR_SET_NAME, b"toolbox-api", 0, 0, 0)
+    # Nobody's directory is kept from being unmounted by us.
+    os.chdir("/")
     return asyncio.run(serve())
 
 

@@ -246,9 +246,13 @@ def options() -> tuple[Field[Any], ...]:
     return tuple(each for each in fields(Settings) if "internal" not in each.metadata)
 
 
+VARIABLE_PREFIX = "TOOLBOX_"
+"""Begins every variable of the agent's own; no child ever sees one of these."""
+
+
 def variable(option: Field[Any]) -> str:
     """Return the option's own environment variable."""
-    return "TOOLBOX_" + option.name.upper()
+    return VARIABLE_PREFIX + option.name.upper()
 
 
 def is_secret(option: Field[Any]) -> bool:
@@ -312,11 +316,6 @@ def _text_of(
         if name and environ.get(name):
             return environ[name], name
     return None, ""
-
-
-def own_variables() -> frozenset[str]:
-    """Return the variables that children of the agent must not see."""
-    return frozenset(variable(option) for option in options())
 
 
 def work_dir(settings: Settings, environ: Mapping[str, str]) -> str:

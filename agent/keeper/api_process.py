@@ -5,6 +5,7 @@ what clients ask meanwhile waits in the backlog. What the one before had started
 carries its tag, and is ended when it dies.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from agent.keeper.desk import Desk, House
+from agent.keeper.early import EarlyApi, owner_tag, spawn_api
 from agent.keeper.frames import Header
+from agent.keeper.hardening import Standing
 from agent.keeper.ladder import Ladder, Scope
 from agent.keeper.link import Link
 from agent.keeper.log import say
 from agent.keeper.loop import Loop, Timer
-from agent.keeper.spawn import Spawner
 
 FIRST_PAUSE_S = 0.05
 """Before the second start of an api that never got ready; doubled from then on."""
@@ -36,17 +38,20 @@ class ApiProcess:
 
     Args:
         house: The keeper.
-        spawner: Who starts processes.
+        standing: What the api has besides the keeper's own limits.
         argv: The api's command line.
         environment: What the api sees of the keeper's environment.
-        listeners: The sockets it serves, from descriptor 4 on.
+        listeners: The sockets it serves; they are handed over the line.
         hello: The first frame of a generation, with its payload.
+
+    Attributes:
+        early: The first generation, when it was started before the keeper.
     """
 
     def __init__(
         self,
         house: House,
-        spawner: Spawner,
+        standing: Standing,
         argv: list[str],
         environment: dict[bytes, bytes],
         listeners: Sequence[socket.socket],
@@ -54,11 +59,12 @@ class ApiProcess:
     ) -> None:
         self._house = house
         self._loop: Loop = house.loop
-        self._spawner = spawner
+        self._standing = standing
         self._argv = argv
         self._environment = environment
         self._listeners = listeners
         self._hello = hello
+        self.early: EarlyApi | None = None
         self._link: Link | None = None
         self._desk: Desk | None = None
         self._kill: Timer | None = None
@@ -77,26 +83,45 @@ class ApiProcess:
             return
         self.generation += 1
         self._is_ready = False
+        try:
+            line = self._take_early() or self._spawn()
+        except OSError as error:
+            say("error", f"the api cannot be started: {error}")
+            self._again()
+            return
+        fds = [each.fileno() for each in self._listeners]
+        with contextlib.suppress(OSError):
+            # A message of its own, before the first frame; one that died shows as such.
+            socket.send_fds(line, [b"\0"], fds)
+        desk = Desk(self._house, self._ready, self._drained)
+        self._desk = desk
+        self._link = Link(self._loop, line, desk.handle, self._line_closed, desk.room)
+        desk.open(self._link)
+        self._link.send(*self._hello(self.generation))
+
+    def _take_early(self) -> socket.socket | None:
+        """Make the api that was started early the one of now, and return its line."""
+        early, self.early = self.early, None
+        if early is None:
+            return None
+        self.pid = early.pid
+        self._standing.give(early.pid)
+        return early.line
+
+    def _spawn(self) -> socket.socket:
+        """Start a process and return the line to it."""
         ours, theirs = socket.socketpair()
         environment = {
             **self._environment,
-            b"TOOLBOX_OWNER": self._tag(self.generation),
+            b"TOOLBOX_OWNER": owner_tag(self.generation),
         }
-        fds = [theirs.fileno(), *(each.fileno() for each in self._listeners)]
         try:
-            self.pid = self._spawner.start_api(self._argv, environment, fds)
-        except OSError as error:
-            say("error", f"the api cannot be started: {error}")
+            with theirs:
+                self.pid = spawn_api(self._argv, environment, theirs.fileno())
+        except OSError:
             ours.close()
-            self._again()
-            return
-        finally:
-            theirs.close()
-        desk = Desk(self._house, self._ready, self._drained)
-        self._desk = desk
-        self._link = Link(self._loop, ours, desk.handle, self._line_closed, desk.room)
-        desk.open(self._link)
-        self._link.send(*self._hello(self.generation))
+            raise
+        return ours
 
     def say(self, event: str) -> bool:
         """Send the api an event; return False when there is no api to send it to."""
@@ -143,9 +168,6 @@ class ApiProcess:
         """Return what is not to be ended together with jobs."""
         return {self.pid} if self.pid else set()
 
-    def _tag(self, generation: int) -> bytes:
-        return b"api:%d" % generation
-
     def _again(self) -> None:
         if self._pause_s:
             self._loop.later(self._pause_s, self.start)
@@ -183,7 +205,7 @@ class ApiProcess:
         def spared() -> set[int]:
             return self._house.jobs.leaders() | self.spared()
 
-        scope = Scope(0, self._tag(generation), spared)
+        scope = Scope(0, owner_tag(generation), spared)
         ladder = Ladder(self._loop, scope)
         ladder.start(self._house.grace_s)
 

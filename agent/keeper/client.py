@@ -13,7 +13,6 @@ same, and dropped. When the keeper is gone every call raises `KeeperGoneError`, 
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Self, cast
@@ -47,7 +46,8 @@ __all__ = [
     "Subscription",
 ]
 
-FIRST_LISTENER_FD = 4
+LISTENERS_MAX = 2
+"""The toolbox API, and the dev command's control plane."""
 HELLO_LIMIT_S = 30.0
 """The keeper writes its first frame before the api has begun to run."""
 
@@ -59,6 +59,7 @@ class Keeper:
 
     Attributes:
         settings: The agent's options.
+        listeners: The sockets to serve on, whose owner the caller becomes.
         generation: How many api processes there have been, this one included.
         work_dir: The absolute directory that relative ones resolve against.
         owner_tag: What the environment of a child that the api starts itself has as
@@ -69,6 +70,7 @@ class Keeper:
     """
 
     settings: Settings
+    listeners: list[socket.socket]
     generation: int
     work_dir: str
     owner_tag: str
@@ -96,8 +98,10 @@ class Keeper:
         line = socket.socket(fileno=fd)
         line.setblocking(False)
         line.set_inheritable(False)
-        keeper = cls()
         loop = asyncio.get_running_loop()
+        keeper = cls()
+        async with asyncio.timeout(HELLO_LIMIT_S):
+            keeper.listeners = await _listeners(line)
         keeper._hello = loop.create_future()
         transport, _ = await loop.create_unix_connection(
             lambda: _Line(keeper._frame, keeper._lost, keeper._room), sock=line
@@ -113,9 +117,6 @@ class Keeper:
         self.generation = cast("int", header["generation"])
         self.work_dir = cast("str", header["work_dir"])
         self.owner_tag = f"api:{self.generation}"
-        # They came with the process, so they would go on to its own children.
-        for number in range(cast("int", header["listeners"])):
-            os.set_inheritable(FIRST_LISTENER_FD + number, False)
 
     async def ready(self) -> None:
         """Say that requests are served."""
@@ -415,6 +416,26 @@ class Keeper:
         for subscription in list(self._subscriptions.values()):
             subscription.fail(gone)
         self.on_exit.set()
+
+
+async def _listeners(line: socket.socket) -> list[socket.socket]:
+    """Take the listening sockets, which come before the first frame.
+
+    Raises:
+        KeeperGoneError: The line was closed instead.
+    """
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Event()
+    loop.add_reader(line, arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(line)
+    text, fds, _, _ = socket.recv_fds(line, 1, LISTENERS_MAX, socket.MSG_CMSG_CLOEXEC)
+    if not text:
+        line.close()
+        raise KeeperGoneError("the keeper is gone")
+    return [socket.socket(fileno=fd) for fd in fds]
 
 
 class _Line(asyncio.Protocol):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from agent.keeper.api_process import ApiProcess
+from agent.keeper.early import EarlyApi, base_environment
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.job import Job
@@ -15,11 +16,11 @@ from agent.keeper.jobs import Jobs
 from agent.keeper.log import say
 from agent.keeper.loop import READ, Loop
 from agent.keeper.notify import Notifier
-from agent.keeper.spawn import Spawner, base_environment
+from agent.keeper.options import Options
+from agent.keeper.spawn import Spawner
 from agent.keeper.state import State
 from agent.keeper.stop import Stop
 from agent.keeper.store import Store
-from agent.settings import Settings
 
 ENTRYPOINT = "entrypoint"
 """The job id of the image's own command."""
@@ -33,50 +34,58 @@ class Core:
     """One keeper.
 
     Args:
-        settings: The agent's options.
-        work_dir: The absolute directory that relative ones resolve against.
+        options: What the keeper itself needs of the agent's options.
         api_argv: The api's command line.
         state: The state directory, checked already.
         listeners: The sockets of the api, bound already.
         notifier: The way to the service manager.
+        early: The first api, when it was started already.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        work_dir: str,
+        options: Options,
         api_argv: list[str],
         state: State,
         listeners: Sequence[socket.socket],
         notifier: Notifier,
+        early: EarlyApi | None,
     ) -> None:
-        self._settings = settings
-        self._work_dir = work_dir
+        self._options = options
         self._notifier = notifier
-        self._listeners = listeners
         self._began = time.monotonic()
         self._orphans = 0
         self._was_ready = False
-        self.grace_s = settings.grace_s
+        self.grace_s = options.grace_s
         self.loop = Loop()
         self.store = Store()
         spawner = Spawner()
         spawner.standing.take()
-        self.jobs = Jobs(self.loop, state, spawner, work_dir, settings.max_commands)
+        self.jobs = Jobs(
+            self.loop, state, spawner, options.work_dir, options.max_commands
+        )
         environment = base_environment(dict(os.environb))
         self.jobs.environment = environment
         self.api = ApiProcess(
-            self, spawner, api_argv, environment, listeners, self._hello
+            self,
+            spawner.standing,
+            api_argv,
+            environment,
+            listeners,
+            self._hello,
         )
+        self.api.early = early
         self.jobs.others = self.api.spared
         self.api.on_ready = self._api_ready
-        self._stop = Stop(self.loop, self.jobs, self.api, settings.grace_s)
+        self._stop = Stop(self.loop, self.jobs, self.api, options.grace_s)
         self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run(self) -> int:
         """Start the api and serve it until told to stop; return the exit code."""
         self._listen_to_signals()
         self.loop.soon(self.api.start)
+        # An early api may have died before anybody listened to its signal.
+        self.loop.soon(self._reap)
         if self._notifier.watchdog_s:
             self._tick()
         self.loop.run()
@@ -155,27 +164,26 @@ class Core:
         facts: Header = {
             "ev": "hello",
             "generation": generation,
-            "work_dir": self._work_dir,
+            "work_dir": self._options.work_dir,
             "keeper_pid": os.getpid(),
-            "listeners": len(self._listeners),
         }
-        return facts, self._settings.to_json()
+        return facts, self._options.settings
 
     def _api_ready(self) -> None:
         self._notifier.tell("READY=1", "STATUS=serving")
         if not self._was_ready:
             self._was_ready = True
-            if self._settings.entrypoint:
+            if self._options.entrypoint:
                 self._start_entrypoint()
 
     def _start_entrypoint(self) -> None:
         header: Header = {
             "job": ENTRYPOINT,
             "kind": ENTRYPOINT,
-            "argv": list(self._settings.entrypoint),
+            "argv": list(self._options.entrypoint),
             "output": "split",
             "kept": True,
-            "max_bytes": self._settings.command_log_max_bytes,
+            "max_bytes": self._options.command_log_max_bytes,
         }
         try:
             job: Job = self.jobs.spawn(header, b"")

@@ -7,6 +7,7 @@ import resource
 import signal
 
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 OWN_OOM_SCORE = -900
@@ -26,6 +27,11 @@ def prctl(option: int, value: int) -> None:
     if libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def show_as(name: bytes) -> None:
+    """Set the name under which process lists show this process, at most 15 bytes."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0)
 
 
 def hide() -> None:
@@ -77,6 +83,16 @@ class Standing:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, 0, 0)
         self.mine()
+
+    def give(self, pid: int) -> None:
+        """Give the keeper's own to a process that was started before it had them."""
+        with contextlib.suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, self._own_files)
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/{pid}/oom_score_adj", "wb") as file,
+        ):
+            file.write(self._own_score)
 
     def childs(self) -> None:
         """Take on what the process about to be started has to inherit."""

@@ -6,58 +6,57 @@ import os
 import signal
 import socket
 
-from agent.keeper import hardening, init
+from agent.keeper import hardening
 from agent.keeper.core import STOPPING, Core
+from agent.keeper.early import EarlyApi, api_argv as own_api_argv
 from agent.keeper.listen import ListenError, listen, port_of
 from agent.keeper.log import complain
 from agent.keeper.notify import Notifier
-from agent.keeper.spawn import api_argv as default_api_argv
+from agent.keeper.options import Options
 from agent.keeper.state import State, StateError
-from agent.settings import Settings
 
 LISTEN_FAILED = 1
 STATE_UNUSABLE = os.EX_CONFIG
 
 
-def run(settings: Settings, work_dir: str, api_argv: list[str] | None = None) -> int:
+def run(
+    options: Options,
+    *,
+    early: EarlyApi | None = None,
+    api_argv: list[str] | None = None,
+    started_as: int = 0,
+) -> int:
     """Be the keeper until told to stop; return the process's exit code.
 
-    As PID 1 this forks first, and the caller's process stays behind as the init.
-
     Args:
-        settings: The agent's options.
-        work_dir: The absolute directory that relative ones resolve against.
+        options: The keeper's part of the agent's options.
+        early: The first api, when it was started already.
         api_argv: The api's command line; tests give their own.
+        started_as: The process id by which a service manager knows the agent; as PID 1
+            that is the init's. 0: this process's own.
     """
     hardening.open_standard_fds()
-    started_as = os.getpid()
     # A signal that comes before there is anybody to hear it waits until there is.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    if started_as == 1:
-        ended = init.stay_behind()
-        if ended is not None:
-            return ended
     try:
-        listeners = _bind(settings)
-    except ListenError as error:
-        complain(f"toolbox-agent: {error}")
-        return LISTEN_FAILED
-    try:
-        state = State(settings.state_dir)
+        listeners = _listen(options)
+        state = State(options.state_dir)
         state.open()
-    except StateError as error:
+    except (ListenError, StateError) as error:
         complain(f"toolbox-agent: {error}")
-        return STATE_UNUSABLE
+        if early is not None:
+            early.abandon()
+        return LISTEN_FAILED if isinstance(error, ListenError) else STATE_UNUSABLE
     announce(port_of(listeners[0]))
-    notifier = Notifier(os.environ, started_as)
     core = Core(
-        settings,
-        work_dir,
-        api_argv or default_api_argv(),
+        options,
+        api_argv or own_api_argv(),
         state,
         listeners,
-        notifier,
+        Notifier(os.environ, started_as or os.getpid()),
+        early,
     )
+    hardening.show_as(b"toolbox-keeper")
     hardening.hide()
     hardening.adopt_orphans()
     # Nothing that exists by now is garbage; it need not be looked at again.
@@ -72,17 +71,17 @@ def run(settings: Settings, work_dir: str, api_argv: list[str] | None = None) ->
             each.close()
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
+def _listen(options: Options) -> list[socket.socket]:
     """Return the listening sockets; the dev command has two."""
-    ports = [settings.port] + ([settings.dev_port] if settings.dev else [])
-    bound: list[socket.socket] = []
+    ports = [options.port] + ([options.dev_port] if options.is_dev else [])
+    opened: list[socket.socket] = []
     try:
-        bound.extend(listen(settings.host, port) for port in ports)
+        opened.extend(listen(options.host, port) for port in ports)
     except ListenError:
-        for each in bound:
+        for each in opened:
             each.close()
         raise
-    return bound
+    return opened
 
 
 def announce(port: int) -> None:

@@ -12,9 +12,7 @@ import errno
 import fcntl
 import os
 import struct
-import sys
 import termios
-from collections.abc import Iterable
 
 from agent.keeper.errors import Refusal, reason
 from agent.keeper.hardening import Standing, default_signals
@@ -23,6 +21,9 @@ STDOUT = 1
 STDERR = 2
 
 _WINDOW = struct.Struct("HHHH")
+
+
+Action = tuple[int, ...] | tuple[int, int, str, int, int]
 
 
 class Started:

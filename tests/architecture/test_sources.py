@@ -8,7 +8,7 @@ from tests.architecture.sources import ROOT, sources, tracked
 
 READS_ENVIRONMENT = ("settings.py", "command.py", "__main__.py", "keeper/")
 STARTS_CHILDREN = ("keeper/", "git/", "lsp/")
-"""Who may start and end processes; `__main__.py` may start itself anew."""
+"""Who may start and end processes; `command.py` turns itself into the keeper."""
 
 CHILD_CALLS = (
     "asyncio.create_subprocess_exec",

@@ -27,19 +27,19 @@ START = "import sys; sys.argv[0] = 'toolbox-agent'; from agent.__main__ import m
 SHOWING_API = [
     sys.executable,
     "-c",
-    START + "import agent.keeper.main as keeper\n"
-    "words = keeper.default_api_argv()\n"
-    "keeper.default_api_argv = lambda: [words[0], '-X', 'importtime', *words[1:]]\n"
+    START + "import agent.keeper.early as early\n"
+    "words = early.api_argv()\n"
+    "early.api_argv = lambda: [words[0], '-X', 'importtime', *words[1:]]\n"
     "sys.exit(main())",
 ]
 """The agent, with Python's own account of imports switched on in its api."""
 
 SHOWING_KEEPER = [
     sys.executable,
-    "-X",
-    "importtime",
     "-c",
-    START + "sys.exit(main())",
+    START + "import agent.command as command\n"
+    "command.interpreter_flags = lambda: ['-I', '-X', 'importtime']\n"
+    "sys.exit(main())",
 ]
 
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}

@@ -24,12 +24,9 @@ MIB = 1024 * 1024
 class Api:
     """One generation: the line, and the process that the keeper takes for the api."""
 
-    def __init__(
-        self, pid: int, line: int, listener: int, control: socket.socket
-    ) -> None:
+    def __init__(self, pid: int, line: int, control: socket.socket) -> None:
         self.pid = pid
         self.line = line
-        self.listener = socket.socket(fileno=listener)
         self._control = control
         self.keeper: Keeper | None = None
 
@@ -39,6 +36,12 @@ class Api:
         if ready:
             await self.keeper.ready()
         return self.keeper
+
+    @property
+    def listener(self) -> socket.socket:
+        """The first socket to serve on, once connected."""
+        assert self.keeper is not None
+        return self.keeper.listeners[0]
 
     def kill(self) -> None:
         """Kill the process, as the kernel or a user would."""
@@ -53,9 +56,10 @@ class Api:
         """Close what the test holds of it."""
         if self.keeper is not None:
             await self.keeper.aclose()
+            for listener in self.keeper.listeners:
+                listener.close()
         else:
             os.close(self.line)
-        self.listener.close()
         self._control.close()
 
 
@@ -129,8 +133,8 @@ class House:
         loop = asyncio.get_running_loop()
         control, _ = await loop.sock_accept(self._control)
         control.setblocking(True)
-        text, fds, _, _ = await asyncio.to_thread(socket.recv_fds, control, 16, 2)
-        api = Api(int(text), fds[0], fds[1], control)
+        text, fds, _, _ = await asyncio.to_thread(socket.recv_fds, control, 16, 1)
+        api = Api(int(text), fds[0], control)
         self.apis.append(api)
         return api
 

@@ -9,14 +9,13 @@ import socket
 import sys
 
 LINE = 3
-LISTENER = 4
 
 
 def main() -> int:
     """Hand the line over; end with the code that comes back, or 0 when the test left."""
     test = socket.socket(socket.AF_UNIX)
     test.connect(sys.argv[1].replace("@", "\0"))
-    socket.send_fds(test, [str(os.getpid()).encode()], [LINE, LISTENER])
+    socket.send_fds(test, [str(os.getpid()).encode()], [LINE])
     # From here on the line is closed when the test closes it.
     os.close(LINE)
     told = test.recv(16)
