@@ -34,13 +34,14 @@ PARSER_MESSAGES = {
 class Connection(web_protocol.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_agent", "_answered", "_header_timer", "_receiving")
+    __slots__ = ("_agent", "_answered", "_finished", "_header_timer", "_receiving")
 
     def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._agent = agent
         self._answered: StreamReader | None = None
         self._receiving: StreamReader | None = None
+        self._finished = 0
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,7 +88,10 @@ class Connection(web_protocol.RequestHandler):
                 self._receiving.set_exception(error)
 
     def _between_requests(self) -> bool:
-        return self._current_request is None and not self._messages
+        # Not by what aiohttp works on just now: between taking a request and working on
+        # it, its body would count as the headers of the next one.
+        receiving = self._receiving is not None and not self._receiving.is_eof()
+        return not receiving and self._request_count == self._finished
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
@@ -102,6 +106,7 @@ class Connection(web_protocol.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; from its first byte on a close may be clean again."""
         close_cleanly(request)
+        self._finished += 1
         self._answered = request.content
         if self._answered.exception() is not None:
             # There is nothing left on this connection that could be understood.

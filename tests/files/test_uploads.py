@@ -3,7 +3,9 @@
 import asyncio
 import io
 import os
+import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -285,6 +287,30 @@ async def test_a_client_that_sends_nothing_more_is_given_up(
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"REQUEST_TIMEOUT"' in answer
     assert not (agent.work_dir / "f").exists()
+
+
+async def test_a_long_upload_outlives_the_limit_on_headers(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(0o700)
+    (tmp_path / "work").mkdir()
+    options = {"header_timeout_s": 0.2}
+    async with serve(tmp_path / "work", tmp_path / "state", **options) as agent:
+        head = agent.head(
+            "POST", agent.at("/files/upload-v2", "f"), Content_Length=101_000_000
+        )
+
+        def upload() -> bytes:
+            # From a thread, so that more is always there when the request is taken up.
+            with socket.create_connection(("127.0.0.1", agent.port)) as sock:
+                sock.sendall(head)
+                for _ in range(100):
+                    sock.sendall(b"x" * 1_000_000)
+                threading.Event().wait(0.3)
+                sock.sendall(b"x" * 1_000_000)
+                return sock.recv(12)
+
+        answers = [await asyncio.to_thread(upload) for _ in range(3)]
+
+    assert answers == [b"HTTP/1.1 200"] * 3
 
 
 async def test_writers_of_one_path_never_mix(agent: Agent) -> None:
