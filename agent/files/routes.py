@@ -180,7 +180,7 @@ class _Latin1Headers(web.StreamResponse):
         writer = self._payload_writer
         assert isinstance(writer, StreamWriter)  # noqa: S101 - for the types
         head = writer._headers_buf  # noqa: SLF001 - there is no other way in
-        if head is not None:
+        if head is not None and not head.isascii():
             writer._headers_buf = head.decode().encode("latin-1")  # noqa: SLF001
 
 

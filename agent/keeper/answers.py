@@ -1,7 +1,6 @@
 """Reads the keeper's answers: refusals into typed errors, headers into shapes."""
 
 import errno
-from dataclasses import fields
 from typing import cast
 
 from agent.errors import (
@@ -129,7 +128,7 @@ def result_of(header: Header, payload: bytes) -> RunResult:
     )
 
 
-_EXIT_FIELDS = tuple(field.name for field in fields(Exit))
+_EXIT_FIELDS = Exit.__struct_fields__
 
 _NEVER = Exit(
     exit_code=-1,

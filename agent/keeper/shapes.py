@@ -1,15 +1,15 @@
 """What the api tells the keeper and hears from it, as typed values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 """Output kept of a job that does not say."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spec:
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start.
 
     Attributes:
@@ -43,8 +43,7 @@ class Spec:
     columns: int = 80
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended.
 
     Attributes:
@@ -74,8 +73,7 @@ class Exit:
     max_rss_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpoolFile:
+class SpoolFile(msgspec.Struct, frozen=True, kw_only=True):
     """Output that was too long for memory; `forget` removes it.
 
     The file is the head, then the tail; the tail was written round and round, so its
@@ -99,8 +97,7 @@ class SpoolFile:
         return tuple((start, stop) for start, stop in pieces if stop > start)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a `run`.
 
     Attributes:
@@ -150,8 +147,7 @@ class RunResult:
         return self.exit.duration_s
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the keeper knows it.
 
     Attributes:
@@ -182,8 +178,7 @@ class Job:
     exit: Exit | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """Output of one stream: where in the log, which (1 stdout, 2 stderr), when."""
 
     offset: int
@@ -192,8 +187,7 @@ class Chunk:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
+class End(msgspec.Struct, frozen=True, kw_only=True):
     """Why a subscription is over.
 
     Attributes:

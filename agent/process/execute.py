@@ -8,7 +8,8 @@ when the pipe closes: `server & echo ok` is done at once and the server lives on
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.errors import InvalidRequestError, TimeLimitError
 from agent.keeper.client import Keeper, RunResult, Spec
@@ -19,8 +20,7 @@ from agent.system.environment import check_variables
 TIMEOUT_CODE = "PROCESS_EXECUTION_TIMEOUT"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command line with where and how to run it.
 
     Attributes:

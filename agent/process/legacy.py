@@ -10,7 +10,8 @@ environment (contract 30 §7.1). Anything that does not match is an ordinary com
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _BASE64 = r"[A-Za-z0-9+/]+={0,2}"
 _WRAPPER = re.compile(
@@ -22,8 +23,7 @@ _EXPORT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Wrapped:
+class Wrapped(msgspec.Struct, frozen=True):
     """What an old SDK's command line stands for."""
 
     command: bytes

@@ -9,9 +9,10 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from agent.system.models import Metrics
 
@@ -21,16 +22,14 @@ FIRST_WINDOW_S = 0.1
 """How long the first request looks, having no earlier one to compare with."""
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """Processor time used so far, and when that was read (monotonic)."""
 
     at_s: float
     used_s: float
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """Memory of the sandbox in bytes; a total of 0 means that it is not known."""
 
     used: int

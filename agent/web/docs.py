@@ -6,15 +6,14 @@ every path prefix.
 """
 
 import asyncio
-from dataclasses import replace
 from importlib import resources
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from agent import wire
 from agent.errors import NotFoundError
 from agent.version import VERSION
-from agent.web.openapi import document
 from agent.web.routes import Routes
 from agent.web.server import DISPATCHER
 
@@ -62,6 +61,9 @@ def open_routes() -> Routes:
 @routes.get("/openapi.json")
 async def openapi(request: web.Request) -> web.Response:
     """Describe every route of this agent as OpenAPI 3.1."""
+    # Imported here, because it is asked for seldom and starting must not wait for it.
+    from agent.web.openapi import document  # noqa: PLC0415
+
     routes_served = request.app[DISPATCHER].router.routes
     body = wire.encode(document(routes_served, VERSION))
     return web.Response(body=body, content_type="application/json")

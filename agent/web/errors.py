@@ -6,11 +6,11 @@ this shape, the ones that the HTTP parser gives included.
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, PayloadEncodingError
 
@@ -68,8 +68,7 @@ SYSTEM: dict[int, tuple[int, str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A failure as the wire tells it."""
 
     status: int

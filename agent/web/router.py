@@ -8,28 +8,27 @@ nothing is ever redirected: a 3xx on DELETE broke clients.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from agent.errors import MethodNotAllowedError, NotFoundError
 from agent.web.query import unquote
 from agent.web.routes import Route
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """A route and the path segments it names, decoded."""
 
     route: Route
     names: dict[str, str]
 
 
-@dataclass
-class _Node:
+class _Node(msgspec.Struct):
     """One position in the tree of path segments; literal names win over `{name}`."""
 
-    literal: dict[str, "_Node"] = field(default_factory=dict)
+    literal: dict[str, "_Node"] = msgspec.field(default_factory=dict)
     variable: "_Node | None" = None
-    routes: dict[str, Route] = field(default_factory=dict)
+    routes: dict[str, Route] = msgspec.field(default_factory=dict)
 
 
 class Router:

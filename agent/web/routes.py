@@ -9,7 +9,6 @@ body) or an aiohttp response (the handler streams for itself).
 
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from types import UnionType
 from typing import (
     Annotated,
@@ -38,8 +37,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 BAD_REQUEST = 400
 
 
-@dataclass(frozen=True)
-class Encoded(Generic[T]):
+class Encoded(msgspec.Struct, Generic[T], frozen=True):
     """A JSON answer that is already encoded; `T` tells its shape.
 
     A very long one may come in pieces, made while the client takes them.
@@ -48,8 +46,7 @@ class Encoded(Generic[T]):
     body: bytes | AsyncIterable[bytes]
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One path or query parameter of a route."""
 
     name: str
@@ -81,8 +78,7 @@ class Parameter:
             raise InvalidRequestError(f"{self.wire_name}: {error}") from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: method, path template, handler, and what its signature says."""
 
     method: str
@@ -155,12 +151,11 @@ class Options(TypedDict, total=False):
     """It reads the request's body itself, as a stream."""
 
 
-@dataclass
-class Routes:
+class Routes(msgspec.Struct):
     """A subsystem's route table; `tag` groups its operations in the OpenAPI document."""
 
     tag: str
-    table: list[Route] = field(default_factory=list)
+    table: list[Route] = msgspec.field(default_factory=list)
 
     def __iter__(self) -> Iterator[Route]:
         """Go through the routes in the order they were declared."""

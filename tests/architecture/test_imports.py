@@ -130,11 +130,12 @@ def test_only_the_branch_for_dev_loads_the_dev_room() -> None:
 
 
 def test_the_keeper_uses_the_standard_library_only() -> None:
+    names = reached("keeper/__main__.py")
     ours = {*sys.stdlib_module_names, "agent"}
     wrong = {
         source.name: foreign
         for source in sources()
-        if source.room == "keeper"
+        if source.name in names
         and (foreign := {each for each in source.modules() if top(each) not in ours})
     }
 
@@ -142,7 +143,7 @@ def test_the_keeper_uses_the_standard_library_only() -> None:
 
 
 def test_the_keepers_process_has_nothing_of_the_apis_side() -> None:
-    names = reached("keeper/main.py")
+    names = reached("keeper/__main__.py")
     modules = {
         module
         for source in sources()
