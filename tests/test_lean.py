@@ -34,11 +34,12 @@ PREPARE = "from agent.lean import import_server; import_server()\n"
 def test_neither_tls_nor_the_client_is_loaded() -> None:
     shown = python(
         PREPARE + "from aiohttp import hdrs, web\n"
-        "names = ('ssl', '_ssl', 'aiohttp.client', 'aiohttp.connector', 'asyncio')\n"
+        "names = ('ssl', '_ssl', 'aiohttp.client', 'aiohttp.connector', '_hashlib',"
+        " 'urllib.request', 'argparse', 'asyncio')\n"
         "print(*[name in sys.modules for name in names])"
     )
 
-    assert shown == "False False False False True"
+    assert shown == "False " * 7 + "True"
 
 
 def test_the_client_can_still_be_had_later() -> None:
@@ -52,6 +53,28 @@ def test_the_client_can_still_be_had_later() -> None:
 
 def test_tls_can_still_be_imported_later() -> None:
     assert python(PREPARE + "import ssl; print(bool(ssl.OPENSSL_VERSION))") == "True"
+
+
+def test_what_stood_in_for_a_module_calls_the_real_one() -> None:
+    shown = python(
+        PREPARE + "from aiohttp import helpers, web\n"
+        "print(type(helpers.getproxies()).__name__,"
+        " helpers.proxy_bypass('localhost') is not None,"
+        " web.ArgumentParser(prog='p').prog, 'argparse' in sys.modules)"
+    )
+
+    assert shown == "dict True p True"
+
+
+def test_hashes_and_signatures_are_right_without_openssl() -> None:
+    shown = python(
+        PREPARE + "import hashlib, hmac\n"
+        "print(hashlib.sha1(b'').hexdigest()[:8], hashlib.new('md5').hexdigest()[:8],"
+        " hmac.new(b'k', b'', hashlib.sha256).hexdigest()[:8],"
+        " hmac.compare_digest(b'a', b'a'), hmac.compare_digest(b'a', b'b'))"
+    )
+
+    assert shown == "da39a3ee d41d8cd9 8bb990c4 True False"
 
 
 def test_nothing_happens_when_aiohttp_is_there_already() -> None:

@@ -46,11 +46,11 @@ def connected(port: int, limit_s: float = START_LIMIT_S) -> socket.socket:
 
 @contextlib.contextmanager
 def process(words: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program while inside; its standard input is a pipe that stays open."""
+    """Run a program while inside; input and output are pipes that stay open."""
     with subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         env=environment(),
     ) as running:
         try:

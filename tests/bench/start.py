@@ -127,8 +127,11 @@ def idle(bench: Bench) -> Iterator[Row]:
     def bare() -> float:
         with (
             server("bare_aiohttp.py") as hello,
-            process([sys.executable, "-c", "input()"]) as waiting,
+            process([sys.executable, "-uc", "print(); input()"]) as waiting,
         ):
+            # Its line says that it has come as far as it comes.
+            assert waiting.stdout is not None
+            waiting.stdout.readline()
             with Connection(hello.port) as connection:
                 connection.ask(version_request(hello.port))
             return pss_bytes([hello.pid, waiting.pid]) / MIB
