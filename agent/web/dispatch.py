@@ -183,21 +183,21 @@ class Dispatcher:
             level = logging.DEBUG
         if not log.isEnabledFor(level):
             return
-        log.log(
-            level,
-            "request",
-            extra={
-                "facts": {
-                    "request": request_id,
-                    "method": request.method,
-                    "route": route.path if route else None,
-                    "status": status,
-                    "ms": round((time.monotonic() - started) * 1000, 2),
-                    "in": request.content_length,
-                    "out": sent,
-                }
-            },
-        )
+        facts: dict[str, object] = {
+            "request": request_id,
+            "method": request.method,
+            "route": route.path if route else None,
+            "status": status,
+            "ms": round((time.monotonic() - started) * 1000, 2),
+            "in": request.content_length,
+            "out": sent,
+        }
+        # Once the answer is out: the client waits for that, not for a line about it.
+        asyncio.get_running_loop().call_soon(_write_line, level, facts)
+
+
+def _write_line(level: int, facts: dict[str, object]) -> None:
+    log.log(level, "request", extra={"facts": facts})
 
 
 def reset_if_we_die(request: web.Request) -> None:

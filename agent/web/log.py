@@ -7,7 +7,6 @@ fence, for what a library or a traceback may quote.
 import base64
 import json
 import logging
-import logging.handlers
 import re
 import sys
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from agent.settings import MIB, Settings
 HIDDEN = "[hidden]"
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _CREDENTIAL = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
+_CREDENTIAL_WORDS = ("bearer", "basic")
 
 
 class Redactor:
@@ -38,8 +38,13 @@ class Redactor:
         """Return `text` without secrets."""
         for spelling in self._spellings:
             text = text.replace(spelling, HIDDEN)
-        text = _USERINFO.sub(HIDDEN, text)
-        return _CREDENTIAL.sub(lambda found: f"{found[1]} {HIDDEN}", text)
+        # Few lines have either, and to look for a word costs a tenth of the pattern.
+        if "://" in text:
+            text = _USERINFO.sub(HIDDEN, text)
+        lower = text.lower()
+        if any(word in lower for word in _CREDENTIAL_WORDS):
+            text = _CREDENTIAL.sub(lambda found: f"{found[1]} {HIDDEN}", text)
+        return text
 
 
 class JsonFormatter(logging.Formatter):
@@ -71,7 +76,10 @@ def set_up_log(settings: Settings) -> None:
     """
     handler: logging.Handler
     if settings.log_file:
-        handler = logging.handlers.RotatingFileHandler(
+        # Imported here, because it brings pickle and most agents log to stderr.
+        from logging.handlers import RotatingFileHandler  # noqa: PLC0415
+
+        handler = RotatingFileHandler(
             settings.log_file,
             maxBytes=settings.log_file_max_size_mib * MIB,
             backupCount=settings.log_file_max_backups,
