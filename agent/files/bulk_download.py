@@ -1,7 +1,8 @@
 """Answers a bulk download: many files as the parts of one form (contract 10 §6)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.errors import AgentError, InvalidPathError
 from agent.files.content import Content, open_content
@@ -18,8 +19,7 @@ GATHER_BYTES = 256 * 1024
 """Small parts are sent together up to this size."""
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """One part: what is there of it, and the open file when there is more."""
 
     head: bytes

@@ -4,7 +4,8 @@ A plan says which bytes come in which order; `sending` puts them on the wire.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from agent.files.content import Content
 from agent.files.names import disposition
@@ -26,8 +27,7 @@ _FIXED_HEADERS = {
 _KEPT_BY_304 = ("ETag", "Last-Modified", "Cache-Control", "Expires", "Pragma")
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """An answer to be sent.
 
     Attributes:
@@ -39,7 +39,7 @@ class Plan:
 
     status: int
     headers: dict[str, str]
-    pieces: list[bytes | Span] = field(default_factory=list)
+    pieces: list[bytes | Span] = msgspec.field(default_factory=list)
     size_bytes: int | None = 0
 
 

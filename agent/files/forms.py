@@ -5,7 +5,8 @@ the headers of a part only the form's field name counts.
 """
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from agent.errors import InvalidRequestError
 
@@ -16,28 +17,26 @@ MAX_HEADERS = 32
 NAME_MAX_CHARACTERS = 256
 """A field's name; longer ones are no field of ours."""
 
-_PARAMETER = re.compile(
-    r';\s*(?P<key>[^\s=;"]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^;"]*))',
-    re.DOTALL,
+# Patterns are compiled when first used, not when the agent starts.
+_PARAMETER = (
+    r';\s*(?P<key>[^\s=;"]+)\s*=\s*'
+    r'(?s:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^;"]*))'
 )
 
 
-@dataclass(frozen=True)
-class PartBegin:
+class PartBegin(msgspec.Struct, frozen=True):
     """A part begins; `name` is its field."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """More of the current part's content."""
 
     data: memoryview
 
 
-@dataclass(frozen=True)
-class PartEnd:
+class PartEnd(msgspec.Struct, frozen=True):
     """The current part is whole."""
 
 
@@ -141,7 +140,7 @@ class Form:
 
 def field_name(value: str) -> str:
     """Return the `name` parameter of a Content-Disposition value, or an empty string."""
-    for match in _PARAMETER.finditer(value):
+    for match in re.finditer(_PARAMETER, value):
         if match["key"].lower() == "name":
             text = match["quoted"]
             name = match["token"] if text is None else re.sub(r"\\(.)", r"\1", text)

@@ -10,6 +10,7 @@ removes what the links of dead processes lead to. Links, because making one is a
 Nothing here ever fails an upload: without a journal a killed agent's strays stay.
 """
 
+import errno
 import logging
 import os
 import re
@@ -19,8 +20,9 @@ from contextlib import suppress
 log = logging.getLogger("agent.files")
 
 PREFIX = ".tbx-"
-TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}")
-_OWNER = re.compile(r"(?P<host>.*)\.(?P<pid>\d+)\.(?P<start>\d+)")
+# Patterns are compiled when first used, not when the agent starts.
+_TEMPORARY = re.escape(PREFIX) + r"[0-9a-f]{16}"
+_OWNER = r"(?P<host>.*)\.(?P<pid>\d{1,9})\.(?P<start>\d{1,20})"
 
 
 def temporary_name() -> str:
@@ -31,6 +33,8 @@ def temporary_name() -> str:
 class Journal:
     """The temporary files of this process, and the strays of others.
 
+    Everything here looks at the disk, so it belongs into worker threads.
+
     Args:
         state_dir: The agent's state directory.
     """
@@ -38,33 +42,41 @@ class Journal:
     def __init__(self, state_dir: str) -> None:
         self._uploads = os.path.join(state_dir, "uploads")
         self._host = re.sub(r"[^\w-]", "_", os.uname().nodename)
-        pid = os.getpid()
-        owner = f"{self._host}.{pid}.{start_time(pid)}"
-        self._own = os.path.join(self._uploads, owner)
-        self._ready = False
+        self._own = ""
 
     def note(self, name: str, path: str) -> None:
         """Remember the temporary file `name`, which is about to be made at `path`."""
         with suppress(OSError):
-            if not self._ready:
-                os.makedirs(self._own, mode=0o700, exist_ok=True)
-                self._ready = True
+            own = self._own or self._make_own()
             try:
-                os.symlink(path, os.path.join(self._own, name))
+                os.symlink(path, os.path.join(own, name))
             except FileNotFoundError:
                 # Somebody cleared the state directory under us; the next one is noted.
-                self._ready = False
+                self._own = ""
+
+    def _make_own(self) -> str:
+        """Make this process's directory; return its path, or raise."""
+        os.makedirs(self._uploads, mode=0o700, exist_ok=True)
+        found = os.lstat(self._uploads)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "somebody else's journal", self._uploads)
+        pid = os.getpid()
+        own = os.path.join(self._uploads, f"{self._host}.{pid}.{start_time(pid)}")
+        os.makedirs(own, mode=0o700, exist_ok=True)
+        self._own = own
+        return own
 
     def forget(self, name: str) -> None:
         """Forget a temporary file that is gone."""
-        if self._ready:
+        if self._own:
             with suppress(OSError):
                 os.unlink(os.path.join(self._own, name))
 
     def close(self) -> None:
         """Remove this process's directory, unless something is still noted there."""
         with suppress(OSError):
-            os.rmdir(self._own)
+            if self._own:
+                os.rmdir(self._own)
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that died on this host."""
@@ -74,7 +86,7 @@ class Journal:
                     self._sweep_owner(os.path.join(self._uploads, owner))
 
     def _is_dead(self, owner: str) -> bool:
-        match = _OWNER.fullmatch(owner)
+        match = re.fullmatch(_OWNER, owner, re.ASCII)
         if match is None or match["host"] != self._host:
             return False
         return start_time(int(match["pid"])) != int(match["start"])
@@ -85,7 +97,7 @@ class Journal:
             with suppress(OSError):
                 path = os.readlink(link)
                 # Whatever stands in the journal, only files of ours are removed.
-                if TEMPORARY.fullmatch(name) and os.path.basename(path) == name:
+                if re.fullmatch(_TEMPORARY, name) and os.path.basename(path) == name:
                     self._remove(path)
             with suppress(OSError):
                 os.unlink(link)

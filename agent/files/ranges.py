@@ -1,12 +1,13 @@
 """Decides which bytes of a file a conditional or partial request gets (RFC 9110 §13-14)."""
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from agent.errors import PreconditionError, RangeError
 from agent.files.attributes import FIRST_SECOND, LAST_SECOND
@@ -24,7 +25,7 @@ MAX_RANGES = 256
 """Ranges one request may ask for; each costs a part of its own."""
 
 
-class Span(NamedTuple):
+class Span(msgspec.Struct, frozen=True):
     """Bytes of a file, from `start` on."""
 
     start: int
@@ -148,4 +149,4 @@ def _span(first: str, last: str, size_bytes: int) -> Span | None:
 
 def boundary() -> str:
     """Return a boundary that no content can foresee."""
-    return secrets.token_hex(24)
+    return os.urandom(24).hex()

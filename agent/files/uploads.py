@@ -9,8 +9,9 @@ import errno
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from agent.errors import AgentError, InvalidRequestError
 from agent.files.forms import Event, Form, PartBegin, Piece
@@ -37,7 +38,7 @@ PATHS_MAX_BYTES = 64 * 1024 * 1024
 """All `.path` parts of one bulk upload."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FIELD = re.compile(r"files\[([0-9]{1,18})\]\.(path|file)")
+_FIELD = r"files\[([0-9]{1,18})\]\.(path|file)"
 
 
 class Sink:
@@ -158,8 +159,7 @@ def _require_file(seen: bool) -> None:
         raise InvalidRequestError("multipart field file is missing")
 
 
-@dataclass
-class BulkOutcome:
+class BulkOutcome(msgspec.Struct):
     """What became of the files of a bulk upload.
 
     Attributes:
@@ -168,8 +168,8 @@ class BulkOutcome:
         disk_full: Whether every failure was a full disk.
     """
 
-    files: list[StoredFile] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    files: list[StoredFile] = []
+    errors: list[str] = []
     disk_full: bool = True
 
     def fail(self, what: str, error: Exception | None = None) -> None:
@@ -229,7 +229,7 @@ class BulkUpload:
             await self._finish(self._sink)
 
     def _begin(self, name: str) -> None:
-        match = _FIELD.fullmatch(name)
+        match = re.fullmatch(_FIELD, name)
         if match is None:
             return
         self._index = int(match[1])

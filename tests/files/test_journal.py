@@ -9,8 +9,6 @@ import pytest
 
 from agent.files.journal import Journal, start_time, temporary_name
 
-HOST = os.uname().nodename
-
 
 @pytest.fixture
 def dead() -> str:
@@ -32,8 +30,7 @@ def note_as(state: Path, owner: str, temporary: Path) -> Path:
 
 
 def owner_of(state: Path) -> str:
-    journal = Journal(str(state))
-    return Path(journal._own).name.rpartition(".")[0].rpartition(".")[0]
+    return Journal(str(state))._host
 
 
 def test_a_dead_process_leaves_nothing(tmp_path: Path, dead: str) -> None:
@@ -115,6 +112,17 @@ def test_junk_in_the_journal_does_no_harm(tmp_path: Path, dead: str) -> None:
     Journal(str(tmp_path)).sweep()
 
     assert (uploads / "junk").is_dir()
+
+
+def test_a_journal_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "uploads").symlink_to("elsewhere")
+    journal = Journal(str(tmp_path))
+
+    journal.note("a", "/a")
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    journal.close()
 
 
 def test_without_a_state_directory_nothing_fails(tmp_path: Path) -> None:
