@@ -438,7 +438,7 @@ async def _listeners(line: socket.socket) -> list[socket.socket]:
     return [socket.socket(fileno=fd) for fd in fds]
 
 
-class _Line(asyncio.Protocol):
+class _Line(asyncio.BufferedProtocol):
     """Cuts what comes into frames; whoever writes too fast waits for room.
 
     Args:
@@ -458,9 +458,12 @@ class _Line(asyncio.Protocol):
         self._room = room
         self._decoder = Decoder()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._decoder.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            frames = self._decoder.feed(data)
+            frames = self._decoder.received(nbytes)
         except FrameError:
             self._lost()
             return

@@ -15,6 +15,12 @@ HEADER_MAX_BYTES = 1024 * 1024
 PAYLOAD_MAX_BYTES = 65 * 1024 * 1024
 """The largest body the api takes (64 MiB), as a script, and some slack."""
 
+BUFFER_BYTES = 320 * 1024
+"""What a decoder holds: a whole piece of output with its header, and some."""
+
+READ_BYTES = 32 * 1024
+"""The least room for one read; with less, what is there is moved to the front."""
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Header: TypeAlias = dict[str, Json]
 
@@ -62,47 +68,77 @@ def load(text: bytes) -> Header:
 
 
 class Decoder:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames.
+
+    What is received goes straight into its buffer (`space`, then `received`), so that a
+    payload is copied once, out of it.
+    """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._start = 0
+        self._end = 0
 
-    def feed(self, data: bytes) -> list[tuple[Header, bytes]]:
-        """Return the frames that `data` completes, in order.
+    def space(self) -> memoryview:
+        """Return where to put what is received next; never empty."""
+        held = self._end - self._start
+        wanted = self._missing(held)
+        if len(self._buffer) - self._end < wanted:
+            # Room for all of the frame that has begun, and small again after a large one.
+            size = max(BUFFER_BYTES, held + wanted)
+            kept = self._buffer[self._start : self._end]
+            if size != len(self._buffer):
+                self._buffer = bytearray(size)
+            self._buffer[:held] = kept
+            self._start, self._end = 0, held
+        return memoryview(self._buffer)[self._end :]
+
+    def received(self, count: int) -> list[tuple[Header, bytes]]:
+        """Return the frames that are complete now that `count` bytes came, in order.
 
         Raises:
             FrameError: A length is past its limit, or a header is no JSON object.
         """
+        self._end += count
         frames: list[tuple[Header, bytes]] = []
-        # Nearly always one read is one frame, which is then cut without a copy.
-        source: bytes | bytearray = data
-        if self._buffer:
-            self._buffer += data
-            source = self._buffer
-        start = 0
-        while (end := _end(source, start)) is not None:
-            frames.append(_cut(source, start, end))
-            start = end
-        if source is self._buffer:
-            del self._buffer[:start]
-        elif start < len(data):
-            self._buffer += data[start:]
+        while (size := self._size()) and size <= self._end - self._start:
+            frames.append(self._cut(size))
+        if self._start == self._end:
+            self._start = self._end = 0
         return frames
 
+    def feed(self, data: bytes) -> list[tuple[Header, bytes]]:
+        """Return the frames that `data` completes, as `received` does."""
+        frames: list[tuple[Header, bytes]] = []
+        rest = memoryview(data)
+        while rest:
+            space = self.space()
+            count = min(len(space), len(rest))
+            space[:count] = rest[:count]
+            space.release()
+            rest = rest[count:]
+            frames += self.received(count)
+        return frames
 
-def _end(source: bytes | bytearray, start: int) -> int | None:
-    """Return where the frame at `start` ends, or None when it is not complete."""
-    if len(source) - start < _PREFIX.size:
-        return None
-    header_bytes, payload_bytes = _PREFIX.unpack_from(source, start)
-    if header_bytes > HEADER_MAX_BYTES or payload_bytes > PAYLOAD_MAX_BYTES:
-        raise FrameError(f"frame of {header_bytes} + {payload_bytes} bytes")
-    end: int = start + _PREFIX.size + header_bytes + payload_bytes
-    return end if end <= len(source) else None
+    def _missing(self, held: int) -> int:
+        """Return how much room there has to be for what comes next."""
+        return max(READ_BYTES, self._size() - held)
 
+    def _size(self) -> int:
+        """Return the size of the frame that has begun, or 0 when it is not known yet."""
+        if self._end - self._start < _PREFIX.size:
+            return 0
+        header_bytes, payload_bytes = _PREFIX.unpack_from(self._buffer, self._start)
+        if header_bytes > HEADER_MAX_BYTES or payload_bytes > PAYLOAD_MAX_BYTES:
+            raise FrameError(f"frame of {header_bytes} + {payload_bytes} bytes")
+        size: int = _PREFIX.size + header_bytes + payload_bytes
+        return size
 
-def _cut(source: bytes | bytearray, start: int, end: int) -> tuple[Header, bytes]:
-    header_bytes, _ = _PREFIX.unpack_from(source, start)
-    middle = start + _PREFIX.size + header_bytes
-    header = load(bytes(source[start + _PREFIX.size : middle]))
-    return header, bytes(source[middle:end])
+    def _cut(self, size: int) -> tuple[Header, bytes]:
+        header_bytes, _ = _PREFIX.unpack_from(self._buffer, self._start)
+        begin = self._start + _PREFIX.size
+        middle, end = begin + header_bytes, self._start + size
+        with memoryview(self._buffer) as whole:
+            text, payload = bytes(whole[begin:middle]), bytes(whole[middle:end])
+        self._start = end
+        return load(text), payload

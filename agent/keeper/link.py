@@ -12,12 +12,6 @@ from agent.keeper.frames import Decoder, FrameError, Header, head
 from agent.keeper.log import say
 from agent.keeper.loop import READ, WRITE, Loop
 
-RECEIVE_BYTES = 256 * 1024
-
-# One for all lines: a fresh one for each read would be mapped and unmapped each time.
-_buffer = bytearray(RECEIVE_BYTES)
-_view = memoryview(_buffer)
-
 QUEUE_MAX_BYTES = 64 * 1024 * 1024
 """Answers that an api has not taken up; one that lets so many pile up does not live."""
 
@@ -132,17 +126,17 @@ class Link:
 
     def _receive(self) -> None:
         try:
-            size = self._line.recv_into(_buffer)
+            with self._decoder.space() as space:
+                size = self._line.recv_into(space)
         except BlockingIOError:
             return
         except OSError:
             size = 0
-        data = bytes(_view[:size])
-        if not data:
+        if not size:
             self.fail("")
             return
         try:
-            frames = self._decoder.feed(data)
+            frames = self._decoder.received(size)
         except FrameError as error:
             self.fail(str(error))
             return

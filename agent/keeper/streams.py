@@ -21,6 +21,9 @@ kernel grants every user a limited sum (man 7 pipe)."""
 
 DEFAULT_PIPE_BYTES = 64 * 1024
 
+SIP_BYTES = 64 * 1024
+"""Read of a terminal before its readers are served."""
+
 LOOK_AGAIN_S = 0.25
 """Between looks at a terminal that its leader has closed without ending."""
 
@@ -139,8 +142,9 @@ class Streams:
             self._store(_view[:count], self._open[fd])
             if count >= DEFAULT_PIPE_BYTES:
                 self._grow(fd)
-            elif not self.to_the_last:
-                # Less than a pipe holds was there; the loop will tell of more.
+            elif not self.to_the_last and (self._write is None or taken >= SIP_BYTES):
+                # Less than a pipe holds was there; the loop will tell of more. A
+                # terminal has never more than 4 KiB, so it is asked again at once.
                 break
         return taken
 
