@@ -33,6 +33,12 @@ def stay_behind() -> int | None:
         os.setsid()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
+    # Imported by this half only: the other is on its way to serving.
+    from agent.keeper.hardening import hide  # noqa: PLC0415
+
+    # The environment that the container gave stays readable in this process for ever, a
+    # token in it too; the keeper has begun anew without.
+    hide()
     while True:
         number = signal.sigwaitinfo(taken).si_signo
         if number != signal.SIGCHLD:
