@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import Agent
+from tests.support.agent import Agent, StartAgent
 
 MIB = 1024 * 1024
 SIZE = 2048 * MIB
 GROWTH_LIMIT = 16 * MIB
+
+
+@pytest.fixture
+def agent(start_agent: StartAgent) -> Agent:
+    """Return an agent as it is, since counting what it runs costs memory."""
+    return start_agent(measured=False)
 
 
 def pss(pid: int) -> int:

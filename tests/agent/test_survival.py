@@ -20,6 +20,12 @@ KILLS = 50
 NEXT_ANSWER_LIMIT_S = 1.0
 
 
+@pytest.fixture
+def agent(start_agent: StartAgent) -> Agent:
+    """Return an agent as it is, since counting what it runs costs time."""
+    return start_agent(measured=False)
+
+
 class Load:
     """Threads that ask for the version without end while inside."""
 

@@ -42,17 +42,17 @@ SHOWING_KEEPER = [
     "sys.exit(main())",
 ]
 
-UNMEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
-"""Coverage loads a good part of what is looked for here."""
-
 
 def loaded(log: str) -> set[str]:
     """Return the modules in Python's account of imports."""
     return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", log, re.MULTILINE))
 
 
+# Unmeasured, because coverage loads a good part of what is looked for.
+
+
 def test_the_api_serves_without_heavy_modules(start_agent: StartAgent) -> None:
-    agent = start_agent(program=SHOWING_API, env=UNMEASURED)
+    agent = start_agent(program=SHOWING_API, measured=False)
 
     assert agent.request("GET", "/version").status == 200
     assert agent.request("GET", "/work-dir").status == 200
@@ -66,7 +66,7 @@ def test_the_api_serves_without_heavy_modules(start_agent: StartAgent) -> None:
 
 
 def test_the_keeper_loads_little(start_agent: StartAgent) -> None:
-    agent = start_agent(program=SHOWING_KEEPER, env=UNMEASURED)
+    agent = start_agent(program=SHOWING_KEEPER, measured=False)
 
     assert agent.request("GET", "/version").status == 200
     agent.stop()

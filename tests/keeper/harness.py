@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.keeper.client import Keeper
 from agent.settings import Settings
+from tests.support.measuring import measuring
 from tests.support.processes import alive, end_all, tagged, tree, wait_gone
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,7 @@ class House:
                     "HOME": str(root),
                     "PYTHONPATH": str(ROOT),
                     TAG: self.tag,
+                    **measuring(),
                     **environ,
                 },
                 stdin=subprocess.DEVNULL,

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.measuring import KEEPING_SITE, is_measured, measuring
 from tests.support.processes import alive, children, end_all, tagged, tree
 
 PROGRAM = str(Path(sys.executable).with_name("toolbox-agent"))
@@ -66,6 +67,8 @@ class Agent:
         token: The token to use; none: the agent makes its own.
         env: Variables to add to those of the test, without `TOOLBOX_*`, `DAYTONA_*`.
         program: The words that start the agent's command line.
+        measured: Count what its processes run for coverage, when a run asks for it. It
+            costs memory and time, so a test of either does without.
     """
 
     host = "127.0.0.1"
@@ -79,7 +82,8 @@ class Agent:
         command: str = "serve",
         token: str | None = None,
         env: Mapping[str, str] | None = None,
-        program: Sequence[str] = (PROGRAM,),
+        program: Sequence[str] = (),
+        measured: bool = True,
     ) -> None:
         self.work_dir = root / "work"
         self.home = root / "home"
@@ -87,6 +91,10 @@ class Agent:
         for directory in (self.work_dir, self.home):
             directory.mkdir(parents=True)
         self.tag = secrets.token_hex(8)
+        measured = measured and is_measured()
+        if not program:
+            program = [sys.executable, "-c", KEEPING_SITE] if measured else [PROGRAM]
+        variables = {"HOME": str(self.home), TAG: self.tag, **measuring(on=measured)}
         words = [*program, *filter(None, [command]), "--port", "0"]
         words += ["--state-dir", str(self.state_dir)]
         if token is not None:
@@ -103,7 +111,7 @@ class Agent:
         self.process = subprocess.Popen(
             words,
             cwd=self.work_dir,
-            env=environment(HOME=str(self.home), **{TAG: self.tag}, **(env or {})),
+            env=environment(**variables, **(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
