@@ -35,11 +35,12 @@ def test_neither_tls_nor_the_client_is_loaded() -> None:
     shown = python(
         PREPARE + "from aiohttp import hdrs, web\n"
         "names = ('ssl', '_ssl', 'aiohttp.client', 'aiohttp.connector', '_hashlib',"
-        " 'urllib.request', 'argparse', 'asyncio')\n"
+        " 'urllib.request', 'argparse', 'html',"
+        " 'asyncio')\n"
         "print(*[name in sys.modules for name in names])"
     )
 
-    assert shown == "False " * 7 + "True"
+    assert shown == "False " * 8 + "True"
 
 
 def test_the_client_can_still_be_had_later() -> None:
@@ -60,10 +61,11 @@ def test_what_stood_in_for_a_module_calls_the_real_one() -> None:
         PREPARE + "from aiohttp import helpers, web\n"
         "print(type(helpers.getproxies()).__name__,"
         " helpers.proxy_bypass('localhost') is not None,"
-        " web.ArgumentParser(prog='p').prog, 'argparse' in sys.modules)"
+        " web.ArgumentParser(prog='p').prog, 'argparse' in sys.modules)\n"
+        "from aiohttp import web_protocol\nprint(web_protocol.html_escape('<'))"
     )
 
-    assert shown == "dict True p True"
+    assert shown == "dict True p True\n&lt;"
 
 
 def test_hashes_and_signatures_are_right_without_openssl() -> None:

@@ -6,7 +6,6 @@ every path prefix.
 """
 
 import asyncio
-from importlib import resources
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -82,6 +81,9 @@ async def docs_asset(asset: str) -> web.Response:
     """Serve a part of the page."""
     if asset not in ASSETS:
         raise NotFoundError(f"no such asset: {asset}")
+    # Imported here, because it is asked for seldom and starting must not wait for it.
+    from importlib import resources  # noqa: PLC0415
+
     source = resources.files("agent.web").joinpath("viewer", asset)
     return web.Response(
         body=await asyncio.to_thread(source.read_bytes),
