@@ -49,8 +49,9 @@ def serve(words: list[str]) -> int:
         ended = stay_behind()
         if ended is not None:
             return ended
-    from agent.keeper.early import EarlyApi  # noqa: PLC0415
+    from agent.keeper.early import EarlyApi, keep_descriptors  # noqa: PLC0415
 
+    keep_descriptors()
     early = EarlyApi.start()
     try:
         from agent.command import become_keeper  # noqa: PLC0415

@@ -43,6 +43,17 @@ _FORGOTTEN = frozenset(
 )
 
 
+def keep_descriptors() -> None:
+    """Let nothing that the caller left open go on to processes that we start."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                # The one by which the directory was read is closed again by now.
+                continue
+
+
 def package_root() -> str:
     """Return the directory that has the package `agent` in it."""
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import Agent, StartAgent
+from tests.support.agent import PROGRAM, Agent, StartAgent
 from tests.support.processes import alive, end_all, wait_gone
 
 MIB = 1024 * 1024
@@ -108,6 +108,18 @@ def test_a_child_has_three_descriptors_and_default_signals(agent: Agent) -> None
     assert all(int(mask, 16) & (1 << (signal.SIGPIPE - 1)) == 0 for mask in ignored)
 
 
+def test_what_the_caller_left_open_goes_no_further(start_agent: StartAgent) -> None:
+    opening = ("sh", "-c", 'exec "$@" 7</etc/passwd', "sh", PROGRAM)
+    agent = start_agent(program=opening)
+
+    _, text = result(agent, "ls -l /proc/$$/fd")
+
+    assert "/etc/passwd" not in text
+    for pid in (agent.pid, agent.api_pid()):
+        held = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        assert "/etc/passwd" not in held
+
+
 @pytest.mark.parametrize(
     ("envs", "named"), [({"1A": "x"}, "1A"), ({"A-B": "x"}, "A-B"), ({"": "x"}, "''")]
 )
@@ -173,6 +185,7 @@ def test_a_nul_character_is_refused(agent: Agent) -> None:
     assert agent.execute("true", envs={"A": "\0"}).status == 400
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("size", [130_000, 131_071, 131_072, 200_000, 5 * MIB])
 def test_commands_of_any_size_run_whole(agent: Agent, size: int) -> None:
     end = "\necho done; echo $#"
@@ -187,6 +200,7 @@ def test_a_long_script_is_not_eaten_by_what_reads_stdin(agent: Agent) -> None:
     assert result(agent, f"{padding}\ncat\necho after") == (0, "after\n")
 
 
+@pytest.mark.timeout(60)
 def test_output_of_many_megabytes_is_complete(agent: Agent) -> None:
     # Three-byte characters at every offset of every internal piece.
     script = "yes '漢字' | head -c 20000001"
@@ -198,6 +212,7 @@ def test_output_of_many_megabytes_is_complete(agent: Agent) -> None:
     assert text == expected
 
 
+@pytest.mark.timeout(60)
 def test_output_past_the_bound_keeps_head_and_tail_and_says_so(
     start_agent: StartAgent,
 ) -> None:
@@ -300,6 +315,7 @@ def test_a_client_that_leaves_does_not_end_the_command(agent: Agent) -> None:
     assert answer.json()["result"] == "it went on\n"
 
 
+@pytest.mark.timeout(60)
 def test_no_exit_code_is_ever_lost(agent: Agent) -> None:
     def run(_: int) -> int:
         return result(agent, "exit 7")[0]
