@@ -30,6 +30,8 @@ CASES: tuple[Case, ...] = (
 )
 PACKAGES = {"nginx": "nginx-light", "taskset": "util-linux"}
 """Of programs whose package has another name."""
+BUSY_LOAD = 0.5
+"""From here on what needs both processors at once, as we do and the limits do not, waits."""
 NOT_MEASURED = (
     "execute with 1 GB in the api's memory (the keeper starts commands, not the api)",
 )
@@ -45,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Python {platform.python_version()}, {os.cpu_count()} processors,"
         f" load {os.getloadavg()[0]:.2f}, {asked.rounds} rounds"
     )
+    if os.getloadavg()[0] > BUSY_LOAD:
+        say(
+            "the machine is busy with other work: start and execute look worse than they are"
+        )
     chosen = [each for each in chosen if is_possible(each)]
     for each in NOT_MEASURED:
         say(f"not measured: {each}")
