@@ -34,6 +34,9 @@ PROGRAM = str(Path(sys.executable).with_name("toolbox-agent"))
 TAG = "AGENT_UNDER_TEST"
 """Variable that marks an agent's processes; the agent hands it on like any other."""
 
+ENDING_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+"""Has the kernel tell the agent when the test run itself was killed."""
+
 READY = re.compile(r"Starting toolbox server on port (\d+)")
 START_LIMIT_S = 8.0
 ANSWER_LIMIT_S = 9.0
@@ -95,7 +98,7 @@ class Agent:
         if not program:
             program = [sys.executable, "-c", KEEPING_SITE] if measured else [PROGRAM]
         variables = {"HOME": str(self.home), TAG: self.tag, **measuring(on=measured)}
-        words = [*program, *filter(None, [command]), "--port", "0"]
+        words = [*ENDING_WITH_US, *program, *filter(None, [command]), "--port", "0"]
         words += ["--state-dir", str(self.state_dir)]
         if token is not None:
             file = root / "given-token"

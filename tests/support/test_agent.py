@@ -64,6 +64,33 @@ def test_a_given_token_is_the_agents(start_agent: StartAgent) -> None:
     assert agent.request("GET", "/work-dir", auth=False).status == 401
 
 
+START_ONE = """
+import os, sys
+from pathlib import Path
+from tests.support.agent import Agent
+agent = Agent(Path(sys.argv[1]))
+agent.wait_started()
+print(agent.pid, agent.tag, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_agent_ends_with_a_test_run_that_was_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", START_ONE, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as run:
+        assert run.stdout is not None
+        pid, tag = run.stdout.readline().decode().split()
+        everything = {int(pid), *tree(int(pid))}
+        run.kill()
+
+    assert all(wait_gone(each) for each in everything)
+    assert not tagged("AGENT_UNDER_TEST", tag)
+
+
 def test_a_zombie_has_ended() -> None:
     with subprocess.Popen(["true"]) as process:
         assert wait_gone(process.pid)
