@@ -17,6 +17,9 @@ import re
 import stat
 from contextlib import suppress
 
+from agent.errors import AgentError
+from agent.files.deletion import delete
+
 log = logging.getLogger("agent.files")
 
 PREFIX = ".tbx-"
@@ -105,10 +108,10 @@ class Journal:
             os.rmdir(directory)
 
     def _remove(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            if stat.S_ISREG(os.lstat(path).st_mode):
-                os.unlink(path)
-                log.warning("removed the temporary file of an upload that was killed")
+        with suppress(FileNotFoundError, AgentError):
+            # A move to another file system may have left a tree.
+            delete(path, recursive=True)
+            log.warning("removed what an upload or a move that was killed had left")
 
 
 def start_time(pid: int) -> int:

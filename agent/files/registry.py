@@ -16,7 +16,9 @@ from agent.files.forms import Form, form_boundary
 from agent.files.journal import Journal
 from agent.files.listing import Listing
 from agent.files.models import FileInfo
+from agent.files.moving import Move
 from agent.files.paths import Paths, base_name, is_home_path, told_as
+from agent.files.permissions import set_permissions
 from agent.files.sending import Wire
 from agent.files.threads import Threads
 from agent.files.uploads import (
@@ -127,6 +129,33 @@ class Files:
     def _delete(self, path: str, recursive: bool) -> None:
         with told_as(path):
             delete(self._paths.resolve(path), recursive=recursive)
+
+    async def move(self, source: str, destination: str) -> str | None:
+        """Move an entry to a free name; return why the source is still there, if so.
+
+        Raises:
+            AgentError: The destination is taken, or makes no sense.
+            OSError: One of the two is missing, or the system refuses.
+        """
+        move = Move(self._paths, self._journal)
+        return await self._entries.run(move.make, source, destination)
+
+    async def set_permissions(
+        self, path: str, mode: int | None, owner: str | None, group: str | None
+    ) -> None:
+        """Set mode, owner and group of an entry, links followed.
+
+        Raises:
+            InvalidRequestError: There is no such user or group.
+            OSError: It is missing, or the system refuses.
+        """
+        await self._entries.run(self._set_permissions, path, mode, owner, group)
+
+    def _set_permissions(
+        self, path: str, mode: int | None, owner: str | None, group: str | None
+    ) -> None:
+        with told_as(path):
+            set_permissions(self._paths.resolve(path), mode, owner, group)
 
     async def open_content(self, path: str) -> Content:
         """Open a regular file for reading; the caller closes it.

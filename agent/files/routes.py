@@ -82,6 +82,32 @@ async def delete_file(request: web.Request, path: str, recursive: bool = False) 
     await request.app[FILES].delete(path, recursive=recursive)
 
 
+@routes.post("/files/move", errors=(400, 403, 404, 409, 507))
+async def move_file(
+    request: web.Request, source: str, destination: str
+) -> web.Response | None:
+    """Move an entry to a free name.
+
+    Nothing is overwritten, nothing is moved into a directory that has the name, and no
+    parents are made. Links are moved themselves.
+    """
+    left = await request.app[FILES].move(source, destination)
+    return None if left is None else _left_behind(left)
+
+
+@routes.post("/files/permissions", errors=(400, 403, 404))
+async def set_file_permissions(
+    request: web.Request,
+    path: str,
+    mode: str | None = None,
+    owner: str | None = None,
+    group: str | None = None,
+) -> None:
+    """Set mode, owner and group of an entry, links followed; what is left out stays."""
+    bits = None if mode is None else parse_mode(mode)
+    await request.app[FILES].set_permissions(path, bits, owner, group)
+
+
 @routes.get("/files/download", errors=(400, 403, 404, 412, 416), signed=True)
 async def download_file(request: web.Request, path: str) -> web.StreamResponse:
     """Download one file, whole or in ranges."""
@@ -144,6 +170,13 @@ async def upload_files(
     if outcome.errors:
         return _bulk_failure(request, outcome)
     return BulkUploadResult(files=outcome.files)
+
+
+def _left_behind(reason: str) -> web.Response:
+    """Return the success of a move that could not delete its source (contract 10 §9)."""
+    told = {"message": "copied, but the source is still there", "error": reason}
+    body = wire.encode({key: wire.printable(text) for key, text in told.items()})
+    return web.Response(body=body, headers={"Content-Type": JSON_TYPE})
 
 
 async def _upload(request: web.Request, path: str) -> None:

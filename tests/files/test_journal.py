@@ -91,14 +91,15 @@ def test_whatever_the_journal_says_only_our_files_go(
         link.unlink()
         link.symlink_to(precious)
     elif kind == "directory":
-        temporary.mkdir()
+        (temporary / "a").mkdir(parents=True)
+        (temporary / "a" / "link").symlink_to(precious)
     elif kind == "link":
         temporary.symlink_to(precious)
 
     Journal(str(tmp_path)).sweep()
 
     assert precious.read_text() == "kept"
-    assert os.path.lexists(temporary) is (kind in {"directory", "link"})
+    assert not os.path.lexists(temporary)
     assert not os.path.lexists(link)
 
 
