@@ -1,6 +1,6 @@
 """Writes file names into header lines (contract 10 §6)."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from agent.wire import printable
@@ -23,6 +23,7 @@ _PLAIN = {
 }
 
 
+@lru_cache(maxsize=256)
 def disposition(kind: str, name: str) -> str:
     """Return a Content-Disposition value for the file `name`.
 

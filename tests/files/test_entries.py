@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -328,11 +329,11 @@ async def test_a_listing_of_100000_entries_lets_others_through(
 
     async def watch() -> None:
         nonlocal worst
-        loop = asyncio.get_running_loop()
         while running:
-            before = loop.time()
+            # The time that this thread worked, so that a busy machine does not count.
+            before = time.thread_time()
             await asyncio.sleep(0.001)
-            worst = max(worst, loop.time() - before)
+            worst = max(worst, time.thread_time() - before)
 
     watching = asyncio.create_task(watch())
     size = 0
@@ -342,6 +343,6 @@ async def test_a_listing_of_100000_entries_lets_others_through(
     running = False
     await watching
 
-    # The client reads its 25 MB in the same loop, and other tests share the machine.
-    assert worst < 0.2
+    # Making the answer takes half a second; the client reads 25 MB in this loop too.
+    assert worst < 0.1
     assert size > 100_000 * 200
