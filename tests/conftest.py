@@ -9,7 +9,11 @@ from tests.support.agent import Agent, StartAgent, starting
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "agent: starts an agent; left out by --quick")
+    for marker in (
+        "agent: starts an agent; left out by --quick",
+        "alone: has a limit of time or memory; no other test may run beside it",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,9 +3,12 @@
 Each case runs in an interpreter of its own, because it is about what gets imported.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.measuring import measuring
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +26,7 @@ def python(code: str) -> str:
         text=True,
         timeout=9,
         check=False,
+        env={**os.environ, **measuring(on=False)},
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()

@@ -8,6 +8,9 @@ import pytest
 
 from tests.support.agent import Agent, StartAgent
 
+pytestmark = pytest.mark.alone  # its limits of memory are the contract's
+
+
 MIB = 1024 * 1024
 SIZE = 2048 * MIB
 GROWTH_LIMIT = 16 * MIB

@@ -16,6 +16,9 @@ import pytest
 from tests.support.agent import Agent, StartAgent
 from tests.support.processes import alive, wait_gone
 
+pytestmark = pytest.mark.alone  # its limits of time are the contract's
+
+
 KILLS = 50
 NEXT_ANSWER_LIMIT_S = 1.0
 

@@ -5,6 +5,7 @@ import pytest
 from tests.clients.conftest import Told
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.clients,
     pytest.mark.timeout(280),
     pytest.mark.parametrize("told", ["python killed"], indirect=True),

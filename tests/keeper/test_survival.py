@@ -16,6 +16,7 @@ import pytest
 from agent.errors import ConflictError, UnavailableError
 from agent.keeper.client import Keeper, KeeperGoneError, Spec
 from tests.keeper.harness import TAG, Api, House, below, gone, running
+from tests.support.measuring import measuring
 from tests.support.processes import alive, tagged
 
 
@@ -693,7 +694,11 @@ async def test_the_keeper_imports_little_and_starts_quickly(house: House) -> Non
         "'psutil','ssl','traceback') if m in sys.modules])"
     )
     probe = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        code,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **measuring(on=False)},
     )
     loaded, _ = await probe.communicate()
 
