@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from agent.files import routes as files
+from agent.files.watch import routes as watch
 from agent.keeper.client import Keeper
 from agent.process import routes as process
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
@@ -18,8 +19,18 @@ from agent.web.websockets import WEBSOCKETS, Websockets
 
 Context = Callable[[web.Application], AsyncIterator[None]]
 
-TABLES: tuple[Routes, ...] = (system.routes, files.routes, process.routes)
-CONTEXTS: tuple[Context, ...] = (system.context, files.context, process.context)
+TABLES: tuple[Routes, ...] = (
+    system.routes,
+    files.routes,
+    watch.routes,
+    process.routes,
+)
+CONTEXTS: tuple[Context, ...] = (
+    system.context,
+    files.context,
+    watch.context,
+    process.context,
+)
 
 
 def build(keeper: Keeper, settings: Settings, work_dir: str) -> web.Application:

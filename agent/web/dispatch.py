@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -56,6 +56,8 @@ class Dispatcher:
         """True from SIGTERM on: only public routes are still answered."""
         self.in_flight = 0
         """Requests being answered, open websockets included."""
+        self.on_drain: set[Callable[[], None]] = set()
+        """Called once when draining begins: answers without an end of their own end."""
         self._all_answered: asyncio.Event | None = None
         self._ids = itertools.count(1)
         self._generation = generation
@@ -105,6 +107,8 @@ class Dispatcher:
     async def drain(self) -> None:
         """Take no new work from now on, and return once everything is answered."""
         self.draining = True
+        for callback in tuple(self.on_drain):
+            callback()
         if self.in_flight:
             self._all_answered = asyncio.Event()
             await self._all_answered.wait()

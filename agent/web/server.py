@@ -6,9 +6,10 @@ the HTTP parser refuses, and the reset-on-death option taken back before an answ
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from aiohttp import web, web_protocol
@@ -34,7 +35,14 @@ PARSER_MESSAGES = {
 class Connection(web_protocol.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_agent", "_answered", "_finished", "_header_timer", "_receiving")
+    __slots__ = (
+        "_agent",
+        "_answered",
+        "_finished",
+        "_header_timer",
+        "_on_leave",
+        "_receiving",
+    )
 
     def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -43,6 +51,7 @@ class Connection(web_protocol.RequestHandler):
         self._receiving: StreamReader | None = None
         self._finished = 0
         self._header_timer: asyncio.TimerHandle | None = None
+        self._on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or turn it away when there are too many."""
@@ -55,6 +64,9 @@ class Connection(web_protocol.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
         self._stop_header_timer()
+        if self._on_leave is not None:
+            self._on_leave()
+            self._on_leave = None
         self._agent.leave(self)
         if self._answered is not None and not self._answered.is_eof():
             # aiohttp reads what is left of a refused body, and would wait for more of
@@ -73,6 +85,12 @@ class Connection(web_protocol.RequestHandler):
             self._header_timer = self._loop.call_later(
                 self._agent.settings.header_timeout_s, self.force_close
             )
+
+    def call_on_leave(self, callback: Callable[[], None] | None) -> None:
+        """Call back when the client leaves, at once if it has; None takes that back."""
+        self._on_leave = callback
+        if callback is not None and self.transport is None:
+            callback()
 
     def _watch_body(self, new: int) -> None:
         """Tell the reader of a body when what follows is malformed.
@@ -211,6 +229,28 @@ _OVERLOADED = (
     + b"\r\n\r\n"
     + _OVERLOADED_BODY
 )
+
+
+@contextlib.contextmanager
+def told_of_the_end(
+    request: web.Request, callback: Callable[[], None]
+) -> Iterator[None]:
+    """Call back, while inside, when nobody is to be answered any more.
+
+    That is when the client leaves, which aiohttp tells no handler that only writes now
+    and then, and when the agent stops.
+    """
+    connection = request.protocol
+    ends = request.app[DISPATCHER].on_drain
+    ends.add(callback)
+    if isinstance(connection, Connection):
+        connection.call_on_leave(callback)
+    try:
+        yield
+    finally:
+        ends.discard(callback)
+        if isinstance(connection, Connection):
+            connection.call_on_leave(None)
 
 
 class Front(Protocol):

@@ -1,0 +1,1 @@
+"""Tells of changes below a directory as they happen."""
