@@ -60,8 +60,12 @@ def package_root() -> str:
 
 
 def interpreter_flags() -> list[str]:
-    """Return the interpreter's options for a process of ours."""
-    return ["-I", *(["-B"] if sys.flags.dont_write_bytecode else [])]
+    """Return the interpreter's options for a process of ours.
+
+    UTF-8 whatever the locale: file names and arguments are bytes, and must come out of
+    text as they went in.
+    """
+    return ["-I", "-X", "utf8", *(["-B"] if sys.flags.dont_write_bytecode else [])]
 
 
 def api_argv() -> list[str]:

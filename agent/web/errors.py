@@ -61,6 +61,7 @@ SYSTEM: dict[int, tuple[int, str, str]] = {
     errno.ENOTEMPTY: (409, "CONFLICT", "directory not empty"),
     errno.EBUSY: (409, "CONFLICT", "busy"),
     errno.EIO: (500, "FILE_READ_FAILED", "input/output error"),
+    errno.EFBIG: (413, "REQUEST_ENTITY_TOO_LARGE", "file too large"),
     errno.ENOSPC: (507, "INSUFFICIENT_STORAGE", "no space left on device"),
     errno.EDQUOT: (507, "INSUFFICIENT_STORAGE", "disk quota exceeded"),
     errno.EMFILE: (503, "SERVICE_UNAVAILABLE", "too many open files"),

@@ -6,7 +6,7 @@ twice, so the document cannot lie about the routes.
 
 from collections.abc import Iterable, Mapping
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from aiohttp import web
@@ -86,7 +86,7 @@ def _result(route: Route) -> Any:
     described by the model.
     """
     result = route.result
-    if get_origin(result) is UnionType:
+    if get_origin(result) in {Union, UnionType}:
         models = [each for each in get_args(result) if not _is_response(each)]
         result = models[0] if len(models) == 1 else result
     if get_origin(result) is Encoded:

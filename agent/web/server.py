@@ -166,7 +166,12 @@ class Server:
         # The pure-Python parser had every request-smuggling bug that was found.
         if HttpRequestParser.__module__ != "aiohttp._http_parser":
             raise RuntimeError("aiohttp's C extensions are missing; reinstall aiohttp")
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_LIMIT_S,
+        )
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
 
@@ -215,6 +220,9 @@ class Server:
             read_bufsize=READ_BUFFER_BYTES,
         )
 
+
+SHUTDOWN_LIMIT_S = 0.3
+"""What is still being answered when the application ends; the keeper waits for no more."""
 
 READ_BUFFER_BYTES = 256 * 1024
 """Of a request's body held before the client is told to wait."""

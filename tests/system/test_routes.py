@@ -145,3 +145,17 @@ def test_the_description_is_served_and_shown(agent: Agent) -> None:
         assert agent.request("GET", "/" + asset.decode()).status == 200
     assert agent.request("GET", "/docs/no.js").status == 404
     assert agent.request("GET", "/docs", auth=False).status == 401
+
+
+@pytest.mark.parametrize("locale", ["C", "de_DE.ISO-8859-1"])
+def test_names_are_bytes_whatever_the_locale(
+    start_agent: StartAgent, locale: str
+) -> None:
+    agent = start_agent(env={"LC_ALL": locale, "LANG": locale})
+
+    agent.request("POST", "/files/upload?path=%C3%A4%FF", b"content")
+
+    stored = agent.execute("ls --quoting-style=escape").json()["result"]
+    assert "ä\\377" in stored or "\\303\\244\\377" in stored
+    # bash warns of a locale that is not installed.
+    assert agent.execute("printf 'ä漢'").json()["result"].endswith("ä漢")
