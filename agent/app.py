@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from agent.files import routes as files
+from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.keeper.client import Keeper
 from agent.process import routes as process
@@ -22,12 +23,14 @@ Context = Callable[[web.Application], AsyncIterator[None]]
 TABLES: tuple[Routes, ...] = (
     system.routes,
     files.routes,
+    search.routes,
     watch.routes,
     process.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
     files.context,
+    search.context,
     watch.context,
     process.context,
 )

@@ -47,15 +47,18 @@ class Files:
 
     Attributes:
         transfers: The threads in which content is read and written.
+        paths: How paths resolve.
+        in_place: Held while an existing file is filled in place: one at a time, so that
+            two never mix.
     """
 
     def __init__(self, work_dir: str, state_dir: str) -> None:
         self.transfers = Threads("transfers", TRANSFER_THREADS)
         self._entries = Threads("entries", ENTRY_THREADS)
-        self._paths = Paths(work_dir)
+        self.paths = Paths(work_dir)
         self._journal = Journal(state_dir)
         self._spool_dir = os.path.join(state_dir, "uploads")
-        self._in_place = asyncio.Lock()
+        self.in_place = asyncio.Lock()
         self._sweeping: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -80,7 +83,7 @@ class Files:
 
     def _info(self, path: str, with_path: bool) -> FileInfo:
         with told_as(path):
-            found = os.stat(self._paths.resolve(path))
+            found = os.stat(self.paths.resolve(path))
         return describe(
             base_name(path),
             path if with_path else UNSET,
@@ -96,7 +99,7 @@ class Files:
         Raises:
             OSError: It cannot be listed.
         """
-        listing = Listing(self._paths, path, depth, with_paths=with_paths)
+        listing = Listing(self.paths, path, depth, with_paths=with_paths)
         first = await self._entries.run(listing.block)
         return first if listing.done else self._blocks(listing, first)
 
@@ -115,7 +118,7 @@ class Files:
 
     def _make_folder(self, path: str, mode: int) -> None:
         with told_as(path):
-            make_directories(self._paths.resolve(path), mode)
+            make_directories(self.paths.resolve(path), mode)
 
     async def delete(self, path: str, *, recursive: bool) -> None:
         """Delete an entry, or a tree.
@@ -128,7 +131,7 @@ class Files:
 
     def _delete(self, path: str, recursive: bool) -> None:
         with told_as(path):
-            delete(self._paths.resolve(path), recursive=recursive)
+            delete(self.paths.resolve(path), recursive=recursive)
 
     async def move(self, source: str, destination: str) -> str | None:
         """Move an entry to a free name; return why the source is still there, if so.
@@ -137,7 +140,7 @@ class Files:
             AgentError: The destination is taken, or makes no sense.
             OSError: One of the two is missing, or the system refuses.
         """
-        move = Move(self._paths, self._journal)
+        move = Move(self.paths, self._journal)
         return await self._entries.run(move.make, source, destination)
 
     async def set_permissions(
@@ -155,7 +158,7 @@ class Files:
         self, path: str, mode: int | None, owner: str | None, group: str | None
     ) -> None:
         with told_as(path):
-            set_permissions(self._paths.resolve(path), mode, owner, group)
+            set_permissions(self.paths.resolve(path), mode, owner, group)
 
     async def open_content(self, path: str) -> Content:
         """Open a regular file for reading; the caller closes it.
@@ -170,7 +173,7 @@ class Files:
         return self._open_content(path)
 
     def _open_content(self, path: str) -> Content:
-        return open_content(self._paths.resolve(path), path)
+        return open_content(self.paths.resolve(path), path)
 
     async def plan_download(
         self, content: Content, path: str, headers: Mapping[str, str]
@@ -194,7 +197,7 @@ class Files:
         Raises:
             ConnectionResetError: The client left.
         """
-        download = BulkDownload(self._paths, self.transfers, boundary, explain)
+        download = BulkDownload(self.paths, self.transfers, boundary, explain)
         await download.send(wanted, wire)
 
     async def upload(self, path: str, content_type: str, body: Body) -> int:
@@ -221,6 +224,9 @@ class Files:
             return BulkOutcome(errors=["invalid multipart form"], disk_full=False)
         return await BulkUpload(self._sink).store(form, body)
 
+    def new_upload(self, path: str) -> Upload:
+        """Return an upload that can take the place of the file at `path`."""
+        return Upload(self.paths, path, self._journal, self._spool_dir)
+
     def _sink(self, path: str) -> Sink:
-        upload = Upload(self._paths, path, self._journal, self._spool_dir)
-        return Sink(upload, path, self.transfers, self._in_place)
+        return Sink(self.new_upload(path), path, self.transfers, self.in_place)

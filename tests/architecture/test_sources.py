@@ -7,8 +7,11 @@ from pathlib import Path
 from tests.architecture.sources import ROOT, sources, tracked
 
 READS_ENVIRONMENT = ("settings.py", "command.py", "__main__.py", "keeper/")
-STARTS_CHILDREN = ("keeper/", "git/", "lsp/")
-"""Who may start and end processes; `command.py` turns itself into the keeper."""
+STARTS_CHILDREN = ("keeper/", "git/", "lsp/", "files/search/engine/")
+"""Who may start and end processes; `command.py` turns itself into the keeper.
+
+The search engine is a program of its own, a job of the keeper, which ends all of it.
+"""
 
 CHILD_CALLS = (
     "asyncio.create_subprocess_exec",

@@ -1,0 +1,1 @@
+"""Finding text in files, finding names, and replacing text."""

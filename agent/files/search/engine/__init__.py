@@ -1,0 +1,1 @@
+"""The program that searches: a process of its own, standard library only."""

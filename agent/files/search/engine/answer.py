@@ -1,0 +1,170 @@
+"""Writes the answer's JSON, and behind it, on a line of its own, what there is to know.
+
+The JSON has no line ends of its own, so the last line is the note: how many results there
+are, what cut them short, and where the next ones begin.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agent.files.search.engine.request import Request
+
+FLUSH_BYTES = 1024 * 1024
+"""JSON gathered before it is written."""
+OUTPUT = 1
+"""Where the answer goes: standard output."""
+
+
+class LateError(Exception):
+    """The wall clock has passed its limit."""
+
+
+class FullError(Exception):
+    """The answer holds as much as it may; says which bound it was."""
+
+
+class InvalidError(Exception):
+    """The expression is none; says why."""
+
+
+class Block(NamedTuple):
+    """Results of one file, or one entry.
+
+    Attributes:
+        path: Below the root.
+        lines: The line of each result.
+        records: Their JSON.
+        cut_lines: How many of them had their content cut.
+    """
+
+    path: bytes
+    lines: Sequence[int]
+    records: Sequence[bytes]
+    cut_lines: int
+
+
+class Clock:
+    """Raises `LateError` in whatever runs when the time is up, but for what is held."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.late = False
+
+    def start(self, limit_s: float) -> None:
+        """Begin to count."""
+        signal.signal(signal.SIGALRM, self._rang)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+
+    def stop(self) -> None:
+        """Raise nothing any more."""
+        self.held = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _rang(self, _number: int, _frame: object) -> None:
+        self.late = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise if the time is up and nothing is held."""
+        if self.late and not self.held:
+            raise LateError
+
+
+class Answer:
+    """The answer of one search.
+
+    Args:
+        request: Whose bounds hold.
+        clock: Not to interrupt what must stay whole.
+    """
+
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self._opening, self._closing = (
+            (b'{"files":[', b"]}") if request.kind == "names" else (b"[", b"]")
+        )
+        self._left = request.max_results or -1
+        self._room = request.max_bytes
+        self._clock = clock
+        self._buffer = bytearray(self._opening)
+        self._count = 0
+        self._cut_lines = 0
+        self.position: tuple[bytes, int] | None = None
+        """Path and line of the last result."""
+        self.in_order = True
+        """Whether all results up to the last one are there."""
+
+    def add(self, block: Block) -> None:
+        """Add results.
+
+        Raises:
+            FullError: Not all of them fit.
+        """
+        self._clock.held = True
+        records = block.records
+        why = ""
+        if 0 <= self._left < len(records):
+            records, why = records[: self._left], "results"
+        size = sum(map(len, records)) + len(records)
+        if size > self._room:
+            records, why = self._fitting(records), "bytes"
+            size = sum(map(len, records)) + len(records)
+        if records:
+            self._append(block, records, size)
+        if why:
+            raise FullError(why)
+        self._clock.held = False
+        self._clock.check()
+
+    def _append(self, block: Block, records: Sequence[bytes], size: int) -> None:
+        if self._count:
+            self._buffer += b","
+        self._buffer += b",".join(records)
+        self._count += len(records)
+        self._left -= len(records) if self._left >= 0 else 0
+        self._room -= size
+        self._cut_lines += block.cut_lines
+        self.position = (block.path, block.lines[len(records) - 1])
+        if len(self._buffer) >= FLUSH_BYTES:
+            self._flush()
+
+    def _fitting(self, records: Sequence[bytes]) -> Sequence[bytes]:
+        room = self._room
+        for index, record in enumerate(records):
+            room -= len(record) + 1
+            if room < 0:
+                return records[:index]
+        return records
+
+    def finish(self, cut: str, engine: str) -> None:
+        """End the answer; `cut` says which bound ended it, if one did."""
+        self._clock.stop()
+        position = None
+        if cut and self.in_order and self.position is not None:
+            path, line = self.position
+            position = (path.decode("utf-8", "surrogateescape"), line)
+        note = {
+            "count": self._count,
+            "cut": cut,
+            "cut_lines": self._cut_lines,
+            "position": position,
+            "engine": engine,
+        }
+        self._buffer += self._closing
+        self._buffer += b"\n" + json.dumps(note).encode() + b"\n"
+        self._flush()
+
+    def refuse(self, why: str) -> None:
+        """Say that the request makes no sense, in place of an answer."""
+        self._clock.stop()
+        self._buffer[:] = b"\n" + json.dumps({"invalid": why}).encode() + b"\n"
+        self._flush()
+
+    def _flush(self) -> None:
+        with memoryview(self._buffer) as view:
+            written = 0
+            while written < len(view):
+                written += os.write(OUTPUT, view[written:])
+        self._buffer.clear()

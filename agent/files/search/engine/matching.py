@@ -1,0 +1,178 @@
+"""Finds the matching lines of one file, by Python's own means."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from agent.files.search.engine.bounds import (
+    BLOCK_BYTES,
+    CONTENT_MAX_BYTES,
+    HEAD_BYTES,
+    LINE_MAX_BYTES,
+)
+from agent.files.search.engine.request import Request, raw
+
+Hit = tuple[int, bytes]
+"""A line's number, and its content, which is cut when it is one byte too long."""
+
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Matcher:
+    """Finds what one request asks for.
+
+    Raises:
+        re.error: The expression is none.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._text = raw(request.pattern)
+        # A line ends before its CR, so a text that ends with one may match too much.
+        self._has_cr = self._text.endswith(b"\r")
+        self._is_text = not request.regex and not request.ignore_case
+        flags = re.IGNORECASE if request.ignore_case else 0
+        source = request.pattern if request.regex else re.escape(request.pattern)
+        self._expression = re.compile(source, flags)
+        # Where all is ASCII, lines need not be decoded to tell capitals from small.
+        self._ascii: re.Pattern[bytes] | None = None
+        if not request.regex and self._text.isascii():
+            self._ascii = re.compile(re.escape(self._text), flags)
+
+    def accepts(self, content: bytes) -> bool:
+        """Tell whether a line without its end matches."""
+        if self._is_text:
+            return self._text in content
+        line = content.decode("utf-8", "surrogateescape")
+        return self._expression.search(line) is not None
+
+    @property
+    def must_look_again(self) -> bool:
+        """Whether a line that matches with its CR may not match without it."""
+        return self._has_cr
+
+    def hits(self, fd: int) -> Iterator[Hit]:
+        """Yield the matching lines of an open file, unless it is binary."""
+        number = 1
+        rest = b""
+        begun = False
+        while block := _read(fd):
+            if not begun and b"\0" in block[:HEAD_BYTES]:
+                return
+            begun = True
+            rest += block
+            cut = rest.rfind(b"\n") + 1
+            if cut:
+                yield from self._in_lines(rest[:cut], number)
+                number += rest.count(b"\n", 0, cut)
+                rest = rest[cut:]
+            elif len(rest) > LINE_MAX_BYTES:
+                matched, start, rest = self._long_line(fd, rest)
+                if matched:
+                    yield number, start
+                number += 1
+        if rest:
+            yield from self._in_lines(rest, number)
+
+    def _long_line(self, fd: int, begun: bytes) -> tuple[bool, bytes, bytes]:
+        """Go through a line too long for memory.
+
+        Returns:
+            Whether it matches, its beginning, and what was read behind it.
+        """
+        start = begun[: CONTENT_MAX_BYTES + 1]
+        matched = self.accepts(begun)
+        keep = len(self._text) - 1
+        window = begun[-keep:] if keep else b""
+        while block := _read(fd):
+            end = block.find(b"\n")
+            piece = block if end < 0 else block[:end]
+            window += piece
+            matched = matched or (self._is_text and self._text in window)
+            if end >= 0:
+                return matched, start, block[end + 1 :]
+            window = window[-keep:] if keep else b""
+        return matched, start, b""
+
+    def _in_lines(self, block: bytes, number: int) -> Iterator[Hit]:
+        """Yield the matching ones of whole lines, the first of which has `number`."""
+        find = self._finder(block)
+        if find is None:
+            yield from self._line_by_line(block, number)
+            return
+        counted = 0
+        at = find(0)
+        while at >= 0:
+            start = block.rfind(b"\n", 0, at) + 1
+            end = block.find(b"\n", at)
+            end = len(block) if end < 0 else end
+            number += block.count(b"\n", counted, start)
+            counted = start
+            content = _without_cr(block[start:end])
+            if not self._has_cr or self.accepts(content):
+                yield number, content
+            at = find(end)
+
+    def _finder(self, block: bytes) -> Callable[[int], int] | None:
+        """Return what finds the next place in `block`; None: look at every line."""
+        if self._is_text:
+            return lambda at: block.find(self._text, at)
+        if self._ascii is None or not block.isascii():
+            return None
+        search = self._ascii.search
+
+        def find(at: int) -> int:
+            match = search(block, at)
+            return match.start() if match else -1
+
+        return find
+
+    def _line_by_line(self, block: bytes, number: int) -> Iterator[Hit]:
+        lines = block.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            content = _without_cr(line)
+            if self.accepts(content):
+                yield number, content
+            number += 1
+
+
+def numbered_lines(fd: int) -> Iterator[Hit]:
+    """Yield all lines of an open file, long ones cut."""
+    number = 1
+    rest = b""
+    while block := _read(fd):
+        *lines, last = block.split(b"\n")
+        for line in lines:
+            yield number, _without_cr(rest + line)
+            rest = b""
+            number += 1
+        rest = (rest + last)[: CONTENT_MAX_BYTES + 2]
+    if rest:
+        yield number, _without_cr(rest)
+
+
+def is_binary(path: bytes) -> bool:
+    """Tell whether a file begins as binary ones do; one that is gone does not."""
+    try:
+        fd = os.open(path, OPEN_FLAGS)
+    except OSError:
+        return False
+    try:
+        return b"\0" in os.read(fd, HEAD_BYTES)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _without_cr(line: bytes) -> bytes:
+    return line[:-1] if line.endswith(b"\r") else line
+
+
+def _read(fd: int) -> bytes:
+    """Read the next block; what cannot be read ends the file."""
+    try:
+        return os.read(fd, BLOCK_BYTES)
+    except OSError:
+        return b""

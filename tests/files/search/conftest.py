@@ -1,0 +1,103 @@
+"""The search routes, served with a real keeper behind them."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.files import routes as files_routes
+from agent.files.search import routes as search_routes
+from agent.files.search.searches import Found, Options, Searches
+from agent.keeper.client import Keeper
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.settings import Settings
+from agent.web.dispatch import Dispatcher
+from agent.web.server import application
+from tests.keeper.harness import running
+
+ENGINES = ("ripgrep", "python")
+
+
+@dataclass
+class Answer:
+    """A whole answer of one search."""
+
+    found: Found
+    value: Any
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """File and line of every match."""
+        return [(each["file"], each["line"]) for each in self.value]
+
+
+@dataclass
+class House:
+    """A keeper, and searches that go through it."""
+
+    keeper: Keeper
+    work_dir: Path
+
+    async def text(
+        self, pattern: str, path: str = ".", *, engine: str = "", **options: Any
+    ) -> Answer:
+        """Search for a text."""
+        return await self.search("text", pattern, path, engine=engine, **options)
+
+    async def names(self, pattern: str, path: str = ".", **options: Any) -> list[str]:
+        """Search for names."""
+        answer = await self.search("names", pattern, path, **options)
+        files: list[str] = answer.value["files"]
+        return files
+
+    async def search(
+        self,
+        kind: str,
+        pattern: str,
+        path: str = ".",
+        *,
+        engine: str = "",
+        bounds: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Search, and read the whole answer."""
+        searches = Searches(
+            self.keeper,
+            str(self.work_dir),
+            with_ripgrep=engine != "python",
+            **(bounds or {}),
+        )
+        try:
+            asked = await searches.prepare(kind, path, pattern, Options(**options))
+            async with asked as found:
+                body = b"".join([piece async for piece in found.body])
+        finally:
+            await searches.aclose()
+        assert len(body) == found.size_bytes
+        assert not engine or found.engine == engine
+        return Answer(found, json.loads(body))
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Return searches over a fresh work dir; no job may be left at the end."""
+    async with running(tmp_path) as keeper_house:
+        keeper = await keeper_house.open()
+        yield House(keeper, keeper_house.work_dir)
+        assert await keeper.list() == ()
+
+
+def app_with(keeper: Keeper, work_dir: Path) -> web.Application:
+    """Return the application of the search routes."""
+    settings = Settings(token="search-token", state_dir=str(work_dir.parent / "state"))
+    tables = [files_routes.routes, search_routes.routes]
+    app = application(Dispatcher(tables, settings), settings)
+    app[SETTINGS] = settings
+    app[WORK_DIR] = str(work_dir)
+    app[KEEPER] = keeper
+    app.cleanup_ctx.extend([files_routes.context, search_routes.context])
+    return app
