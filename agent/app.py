@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from agent.files import routes as files
+from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.keeper.client import Keeper
@@ -23,6 +24,7 @@ Context = Callable[[web.Application], AsyncIterator[None]]
 TABLES: tuple[Routes, ...] = (
     system.routes,
     files.routes,
+    edits.routes,
     search.routes,
     watch.routes,
     process.routes,
@@ -30,6 +32,7 @@ TABLES: tuple[Routes, ...] = (
 CONTEXTS: tuple[Context, ...] = (
     system.context,
     files.context,
+    edits.context,
     search.context,
     watch.context,
     process.context,

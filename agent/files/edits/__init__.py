@@ -1,0 +1,1 @@
+"""Edits of several files at once: all or nothing, with an undo."""
