@@ -34,10 +34,11 @@ def stay_behind() -> int | None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
     # Imported by this half only: the other is on its way to serving.
-    from agent.keeper.hardening import hide  # noqa: PLC0415
+    from agent.keeper.hardening import hide, wipe_environment  # noqa: PLC0415
 
-    # The environment that the container gave stays readable in this process for ever, a
-    # token in it too; the keeper has begun anew without.
+    # The environment that the container gave would stay readable in this process for
+    # ever, a token in it too; the keeper begins anew without.
+    wipe_environment()
     hide()
     while True:
         number = signal.sigwaitinfo(taken).si_signo
