@@ -48,11 +48,15 @@ class Source:
         """Return the names of what it imports."""
         return {each.module for each in self.imports()}
 
-    def mentions(self, dotted: str) -> bool:
-        """Tell whether it uses a dotted name, as `os.environ`, or a function's."""
-        return any(
-            isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) == dotted
-            for node in ast.walk(self.tree)
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """What it uses by name: a function, or a dotted name as `os.environ`."""
+        nodes = ast.walk(self.tree)
+        return frozenset(
+            ast.unparse(each)
+            for each in nodes
+            if isinstance(each, ast.Name)
+            or (isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name))
         )
 
 

@@ -51,7 +51,16 @@ ONLY_IN = {
 }
 """Modules, and the places that alone may import them."""
 
-LATE = {"git", "pygls", "lsprotocol", "watchfiles", "psutil", "ssl", "uvloop"}
+LATE = {
+    "backports",
+    "git",
+    "pygls",
+    "lsprotocol",
+    "watchfiles",
+    "psutil",
+    "ssl",
+    "uvloop",
+}
 """Loaded by the first use, inside a function: starting the agent needs none of them."""
 
 AIOHTTP_ROOMS = ("web/", "dev/")

@@ -6,6 +6,7 @@ import sys
 from tests.support.agent import StartAgent
 
 HEAVY = {
+    "backports",
     "cattrs",
     "git",
     "gitdb",
@@ -16,8 +17,10 @@ HEAVY = {
     "pygls",
     "python_multipart",
     "requests",
+    "tarfile",
     "unittest",
     "watchfiles",
+    "zipfile",
     # `ssl` itself is asked for in vain by who can do without it; this is its heavy half.
     "_ssl",
 }
