@@ -31,6 +31,7 @@ _SIGNALS = (1, 2, 3, 13, 15, 17, 25)
 As numbers, because the module `signal` would cost two milliseconds."""
 
 _OURS = b"TOOLBOX_"
+# What a service manager says to the agent and to nobody else.
 _FORGOTTEN = frozenset(
     (
         b"NOTIFY_SOCKET",
@@ -39,6 +40,10 @@ _FORGOTTEN = frozenset(
         b"LISTEN_FDS",
         b"LISTEN_PID",
         b"LISTEN_FDNAMES",
+        b"CREDENTIALS_DIRECTORY",
+        b"INVOCATION_ID",
+        b"JOURNAL_STREAM",
+        b"SYSTEMD_EXEC_PID",
     )
 )
 
