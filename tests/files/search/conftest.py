@@ -19,8 +19,6 @@ from agent.web.dispatch import Dispatcher
 from agent.web.server import application
 from tests.keeper.harness import running
 
-ENGINES = ("ripgrep", "python")
-
 
 @dataclass
 class Answer:

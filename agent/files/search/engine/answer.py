@@ -36,13 +36,13 @@ class Block(NamedTuple):
     Attributes:
         path: Below the root.
         lines: The line of each result.
-        records: Their JSON.
+        text: Their JSON, one a line; JSON has no line ends of its own.
         cut_lines: How many of them had their content cut.
     """
 
     path: bytes
     lines: Sequence[int]
-    records: Sequence[bytes]
+    text: bytes
     cut_lines: int
 
 
@@ -103,40 +103,40 @@ class Answer:
             FullError: Not all of them fit.
         """
         self._clock.held = True
-        records = block.records
-        why = ""
-        if 0 <= self._left < len(records):
-            records, why = records[: self._left], "results"
-        size = sum(map(len, records)) + len(records)
-        if size > self._room:
-            records, why = self._fitting(records), "bytes"
-            size = sum(map(len, records)) + len(records)
-        if records:
-            self._append(block, records, size)
+        count, why = len(block.lines), ""
+        if 0 <= self._left < count:
+            count, why = self._left, "results"
+        if len(block.text) + 1 > self._room:
+            count, why = self._fitting(block, count), "bytes"
+        if count:
+            self._append(block, count)
         if why:
             raise FullError(why)
         self._clock.held = False
         self._clock.check()
 
-    def _append(self, block: Block, records: Sequence[bytes], size: int) -> None:
+    def _append(self, block: Block, count: int) -> None:
+        text = block.text
+        if count < len(block.lines):
+            text = b"\n".join(text.split(b"\n", count)[:count])
         if self._count:
             self._buffer += b","
-        self._buffer += b",".join(records)
-        self._count += len(records)
-        self._left -= len(records) if self._left >= 0 else 0
-        self._room -= size
+        self._buffer += text.replace(b"\n", b",")
+        self._count += count
+        self._left -= count if self._left >= 0 else 0
+        self._room -= len(text) + 1
         self._cut_lines += block.cut_lines
-        self.position = (block.path, block.lines[len(records) - 1])
+        self.position = (block.path, block.lines[count - 1])
         if len(self._buffer) >= FLUSH_BYTES:
             self._flush()
 
-    def _fitting(self, records: Sequence[bytes]) -> Sequence[bytes]:
+    def _fitting(self, block: Block, count: int) -> int:
         room = self._room
-        for index, record in enumerate(records):
+        for index, record in enumerate(block.text.split(b"\n")[:count]):
             room -= len(record) + 1
             if room < 0:
-                return records[:index]
-        return records
+                return index
+        return count
 
     def finish(self, cut: str, engine: str) -> None:
         """End the answer; `cut` says which bound ended it, if one did."""

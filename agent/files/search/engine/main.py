@@ -125,4 +125,4 @@ def _name_test(request: Request) -> Test:
 
 def _name(path: bytes, told: bytes) -> Block:
     text = encode_basestring(told.decode("utf-8", "replace"))
-    return Block(path, (0,), (text.encode(),), 0)
+    return Block(path, (0,), text.encode(), 0)

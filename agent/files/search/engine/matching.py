@@ -29,6 +29,7 @@ class Matcher:
         self._text = raw(request.pattern)
         # A line ends before its CR, so a text that ends with one may match too much.
         self._has_cr = self._text.endswith(b"\r")
+        self._buffer = bytearray(BLOCK_BYTES)
         self._is_text = not request.regex and not request.ignore_case
         flags = re.IGNORECASE if request.ignore_case else 0
         source = request.pattern if request.regex else re.escape(request.pattern)
@@ -50,15 +51,35 @@ class Matcher:
         """Whether a line that matches with its CR may not match without it."""
         return self._has_cr
 
-    def hits(self, fd: int) -> Iterator[Hit]:
-        """Yield the matching lines of an open file, unless it is binary."""
+    def hits(self, fd: int, size: int) -> Iterator[Hit] | None:
+        """Return the matching lines of an open file; None: there are none.
+
+        Binary files have none.
+
+        Args:
+            fd: The file.
+            size: What its status says, which may be nothing (man 5 proc).
+        """
+        count = self._read_first(fd)
+        if self._buffer.find(0, 0, min(count, HEAD_BYTES)) >= 0:
+            return None
+        whole = count == size < BLOCK_BYTES
+        if whole and self._is_text and self._buffer.find(self._text, 0, count) < 0:
+            # Most files end here, and nothing of them was copied.
+            return None
+        return self._in_blocks(fd, bytes(memoryview(self._buffer)[:count]))
+
+    def _read_first(self, fd: int) -> int:
+        """Read into the buffer: a new one for each file would cost more than the file."""
+        try:
+            return os.readv(fd, (self._buffer,))
+        except OSError:
+            return 0
+
+    def _in_blocks(self, fd: int, block: bytes) -> Iterator[Hit]:
         number = 1
         rest = b""
-        begun = False
-        while block := _read(fd):
-            if not begun and b"\0" in block[:HEAD_BYTES]:
-                return
-            begun = True
+        while block:
             rest += block
             cut = rest.rfind(b"\n") + 1
             if cut:
@@ -70,6 +91,7 @@ class Matcher:
                 if matched:
                     yield number, start
                 number += 1
+            block = _read(fd)
         if rest:
             yield from self._in_lines(rest, number)
 

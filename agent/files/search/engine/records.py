@@ -29,21 +29,21 @@ class Recorder:
 
     def blocks(self, path: bytes, hits: Iterable[Hit]) -> Iterator[Block]:
         """Yield the records of one file's matches, a group at a time."""
-        prefix = f'{{"file":{self._file(path)},"line":'
         if self._after is not None and path == self._after_path:
             last = self._after[1]
             hits = (hit for hit in hits if hit[0] > last)
+        prefix = f'{{"file":{self._file(path)},"line":'
         rest = iter(hits)
         while group := list(islice(rest, GROUP_HITS)):
             lines = [number for number, _ in group]
             around = self._around(path, lines) if self._context else None
             cut = sum(len(content) > CONTENT_MAX_BYTES for _, content in group)
-            records = []
+            records: list[str] = []
             for number, content in group:
                 text = encode_basestring(shown(content))
                 more = next(around) if around else ""
-                records.append(f'{prefix}{number},"content":{text}{more}}}'.encode())
-            yield Block(path, lines, records, cut)
+                records.append(f'{prefix}{number},"content":{text}{more}}}')
+            yield Block(path, lines, "\n".join(records).encode(), cut)
 
     def _file(self, path: bytes) -> str:
         whole = raw(self._shown) + path if path else raw(self._shown_root)

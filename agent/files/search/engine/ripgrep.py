@@ -23,6 +23,9 @@ from agent.files.search.engine.matching import Hit, Matcher, is_binary
 from agent.files.search.engine.records import Recorder
 from agent.files.search.engine.request import Request, order, raw
 
+FEW_PROCESSORS = 2
+"""With no more than these, one thread of ripgrep and this process make use of all."""
+
 _FOUND = re.compile(rb"([^\0]+)\0(\d+):([^\n]*)\n")
 _HEAD = re.compile(rb"[^\0]+\0\d+:")
 _EXIT_ERROR = 2
@@ -90,8 +93,8 @@ class Ripgrep:
             LateError: The time is up.
             FullError: The answer is.
         """
-        alone = self._is_file or len(os.sched_getaffinity(0)) == 1
-        if alone or not self._gather():
+        few = self._is_file or len(os.sched_getaffinity(0)) <= FEW_PROCESSORS
+        if few or not self._gather():
             with _Run(self._arguments("--sort=path")) as run:
                 self._pass_on(run)
                 run.finish()

@@ -27,7 +27,9 @@ from agent.files.search.engine.walking import is_regular, walk
 _SIZE = struct.Struct("=Q")
 _BLOCK = struct.Struct("=QQQQ")
 """Which file of the batch, how many results, how many cut, how many bytes of JSON."""
-_END = _BLOCK.pack(2**64 - 1, 0, 0, 0)
+_END = _SIZE.pack(0)
+SENT_BYTES = 1024 * 1024
+"""Results gathered before a worker hands them over."""
 
 
 def find(request: Request, answer: Answer) -> None:
@@ -104,14 +106,16 @@ class _Worker:
 
     def results(self) -> Iterator[Block]:
         """Yield what was found in the files given last."""
-        while True:
-            head = _read(self._from, _BLOCK.size)
-            if head == _END:
-                return
-            index, count, cut, size = _BLOCK.unpack(head)
-            lines = array("Q", _read(self._from, count * 8))
-            records = _read(self._from, size).split(b"\n")
-            yield Block(self._batch[index], lines, records, cut)
+        while size := _SIZE.unpack(_read(self._from, _SIZE.size))[0]:
+            sent = _read(self._from, size)
+            at = 0
+            while at < size:
+                index, count, cut, length = _BLOCK.unpack_from(sent, at)
+                at += _BLOCK.size
+                lines = array("Q", sent[at : at + count * 8])
+                at += count * 8
+                yield Block(self._batch[index], lines, sent[at : at + length], cut)
+                at += length
 
     def _work(self, orders: int, answers: int) -> NoReturn:
         """Be the worker, to the end of the process."""
@@ -134,15 +138,17 @@ class _Worker:
         found: list[bytes] = []
         size = 0
         for index, path in enumerate(batch):
-            for block in self._blocks(path):
-                text = b"\n".join(block.records)
-                head = _BLOCK.pack(index, len(block.lines), block.cut_lines, len(text))
-                found += (head, array("Q", block.lines).tobytes(), text)
-                size += len(text)
-                if size > 1024 * 1024:
-                    yield b"".join(found)
+            for _, lines, text, cut in self._blocks(path):
+                head = _BLOCK.pack(index, len(lines), cut, len(text))
+                block = head + array("Q", lines).tobytes() + text
+                found.append(block)
+                size += len(block)
+                if size > SENT_BYTES:
+                    yield b"".join((_SIZE.pack(size), *found))
                     found, size = [], 0
-        yield b"".join((*found, _END))
+        if found:
+            yield b"".join((_SIZE.pack(size), *found))
+        yield _END
 
     def _blocks(self, path: bytes) -> Iterator[Block]:
         # Below the root no link is followed, not even one that was a file just now.
@@ -152,8 +158,11 @@ class _Worker:
         except OSError:
             return
         try:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                yield from self._recorder.blocks(path, self._matcher.hits(fd))
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                hits = self._matcher.hits(fd, status.st_size)
+                if hits is not None:
+                    yield from self._recorder.blocks(path, hits)
         finally:
             os.close(fd)
 
