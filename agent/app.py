@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from agent.files import routes as files
+from agent.files.archives import routes as archives
 from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
@@ -27,6 +28,7 @@ TABLES: tuple[Routes, ...] = (
     edits.routes,
     search.routes,
     watch.routes,
+    archives.routes,
     process.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
@@ -35,6 +37,7 @@ CONTEXTS: tuple[Context, ...] = (
     edits.context,
     search.context,
     watch.context,
+    archives.context,
     process.context,
 )
 

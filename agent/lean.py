@@ -77,7 +77,8 @@ def import_server() -> None:
 @contextlib.contextmanager
 def _hidden() -> Iterator[None]:
     """Keep modules from being imported while inside; later each can be."""
-    hidden: dict[str, ModuleType | None] = {"ssl": None}
+    # aiohttp would take zstd for bodies that are not accepted compressed.
+    hidden: dict[str, ModuleType | None] = {"ssl": None, "backports": None}
     if all(map(importlib.util.find_spec, OWN_HASHES)):
         hidden["_hashlib"] = None
     hidden |= {name: _stand_in(name, each) for name, each in LATER.items()}

@@ -166,7 +166,7 @@ async def upload_files(
     Every failure is told; the other files are stored all the same.
     """
     content_type = request.headers.get("Content-Type", "")
-    outcome = await request.app[FILES].upload_many(content_type, _body(request))
+    outcome = await request.app[FILES].upload_many(content_type, body_of(request))
     if outcome.errors:
         return _bulk_failure(request, outcome)
     return BulkUploadResult(files=outcome.files)
@@ -181,10 +181,10 @@ def _left_behind(reason: str) -> web.Response:
 
 async def _upload(request: web.Request, path: str) -> None:
     content_type = request.headers.get("Content-Type", "")
-    await request.app[FILES].upload(path, content_type, _body(request))
+    await request.app[FILES].upload(path, content_type, body_of(request))
 
 
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
+async def body_of(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the request's body; end without an error only when all of it came."""
     while True:
         try:

@@ -1,0 +1,1 @@
+"""Packs directories into archives, and unpacks archives safely."""
