@@ -22,6 +22,7 @@ class FileInfo(wire.Model, frozen=True, kw_only=True):
     is_dir: bool
     owner: str
     group: str
+    sha256: str | UnsetType = UNSET
 
 
 class BulkDownloadRequest(wire.Model, frozen=True, kw_only=True):

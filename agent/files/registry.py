@@ -4,15 +4,20 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+
+import msgspec
 
 from agent.errors import InvalidRequestError
 from agent.files.attributes import describe
 from agent.files.bulk_download import BulkDownload, Explain
+from agent.files.conditions import Conditions
 from agent.files.content import Content, open_content
 from agent.files.deletion import delete
 from agent.files.directories import make_directories
 from agent.files.downloads import INLINE_BYTES, Plan, plan_download
 from agent.files.forms import Form, form_boundary
+from agent.files.hashes import Hashing
 from agent.files.journal import Journal
 from agent.files.listing import Listing
 from agent.files.models import FileInfo
@@ -25,11 +30,12 @@ from agent.files.uploads import (
     Body,
     BulkOutcome,
     BulkUpload,
+    Check,
     Sink,
     store_body,
     store_form,
 )
-from agent.files.writing import Upload
+from agent.files.writing import Upload, follow
 from agent.wire import UNSET
 
 ENTRY_THREADS = 8
@@ -80,6 +86,29 @@ class Files:
             OSError: It is missing, or the system refuses.
         """
         return await self._entries.run(self._info, path, with_path)
+
+    async def hashed_info(self, path: str, *, with_path: bool) -> FileInfo:
+        """Describe one regular file together with the hash of its content.
+
+        Raises:
+            AgentError: It is no regular file, too large, or changed meanwhile.
+            OSError: It is missing, or the system refuses.
+        """
+        content = await self.transfers.run(self._open_content, path)
+        try:
+            hashing = Hashing(content, path)
+            # A piece at a time, so that nobody else waits for all of a large file.
+            while not await self.transfers.run(hashing.step):
+                pass
+        finally:
+            content.close()
+        info = describe(
+            base_name(path),
+            path if with_path else UNSET,
+            hashing.status,
+            is_dir=False,
+        )
+        return msgspec.structs.replace(info, sha256=hashing.hexdigest)
 
     def _info(self, path: str, with_path: bool) -> FileInfo:
         with told_as(path):
@@ -200,15 +229,22 @@ class Files:
         download = BulkDownload(self.paths, self.transfers, boundary, explain)
         await download.send(wanted, wire)
 
-    async def upload(self, path: str, content_type: str, body: Body) -> int:
+    async def upload(self, path: str, headers: Mapping[str, str], body: Body) -> int:
         """Store a body, or the field `file` of a form, at `path`; return its size.
 
         Raises:
+            PreconditionError: The client knows another version of the file.
             AgentError: It cannot be stored there, or the form is malformed.
             OSError: The system refuses.
         """
-        boundary = form_boundary(content_type)
-        sink = self._sink(path)
+        boundary = form_boundary(headers.get("Content-Type", ""))
+        conditions = Conditions(headers)
+        check: Check | None = None
+        if conditions.given:
+            check = partial(self._check, conditions, path)
+            # Now too, so that nobody sends what will not be stored.
+            await self.transfers.run(check)
+        sink = self._sink(path, check)
         if boundary is None:
             return await store_body(sink, body)
         return await store_form(sink, Form(boundary), body)
@@ -228,5 +264,10 @@ class Files:
         """Return an upload that can take the place of the file at `path`."""
         return Upload(self.paths, path, self._journal, self._spool_dir)
 
-    def _sink(self, path: str) -> Sink:
-        return Sink(self.new_upload(path), path, self.transfers, self.in_place)
+    def _check(self, conditions: Conditions, path: str) -> None:
+        with told_as(path):
+            conditions.check(follow(self.paths.resolve(path))[1])
+
+    def _sink(self, path: str, check: Check | None = None) -> Sink:
+        upload = self.new_upload(path)
+        return Sink(upload, path, self.transfers, self.in_place, check)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Literal
 
 from aiohttp import hdrs, web
 from aiohttp.http_writer import StreamWriter
@@ -60,11 +61,18 @@ async def list_files(
     )
 
 
-@routes.get("/files/info", errors=(400, 403, 404))
-async def get_file_info(request: web.Request, path: str) -> FileInfo:
-    """Describe one entry, links followed."""
+@routes.get("/files/info", errors=(400, 403, 404, 409, 413))
+async def get_file_info(
+    request: web.Request,
+    path: str,
+    hash: Literal["sha256"] | None = None,  # noqa: A002 - its name on the wire
+) -> FileInfo:
+    """Describe one entry, links followed; with `hash`, a file's content too."""
+    files = request.app[FILES]
     with_path = takes_new_fields(request.headers)
-    return await request.app[FILES].info(path, with_path=with_path)
+    if hash is None:
+        return await files.info(path, with_path=with_path)
+    return await files.hashed_info(path, with_path=with_path)
 
 
 @routes.post("/files/folder", status=201, errors=(400, 403))
@@ -140,13 +148,13 @@ async def download_files(
     return response
 
 
-@routes.post("/files/upload", errors=(400, 403, 507), upload=True)
+@routes.post("/files/upload", errors=(400, 403, 412, 507), upload=True)
 async def upload_file_legacy(request: web.Request, path: str) -> None:
     """Store the field `file` of a form, or a body as it is, at `path`."""
     await _upload(request, path)
 
 
-@routes.post("/files/upload-v2", errors=(400, 403, 507), signed=True, upload=True)
+@routes.post("/files/upload-v2", errors=(400, 403, 412, 507), signed=True, upload=True)
 async def upload_file(request: web.Request, path: str) -> UploadedFile:
     """Store the field `file` of a form, or a body as it is, at `path`.
 
@@ -180,8 +188,7 @@ def _left_behind(reason: str) -> web.Response:
 
 
 async def _upload(request: web.Request, path: str) -> None:
-    content_type = request.headers.get("Content-Type", "")
-    await request.app[FILES].upload(path, content_type, body_of(request))
+    await request.app[FILES].upload(path, request.headers, body_of(request))
 
 
 async def body_of(request: web.Request) -> AsyncIterator[bytes]:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 Body = AsyncIterator[bytes]
 """A request's body; it ends without an error only when all of it came."""
+Check = Callable[[], None]
+"""Looks at the file that is there, in a worker thread."""
 
 BATCH_BYTES = 1024 * 1024
 """Content gathered before it is written."""
@@ -48,17 +50,24 @@ class Sink:
         upload: The file on its way in, not open yet.
         given: Its path as the client gave it.
         threads: Where the blocking part happens.
-        in_place: Held while an existing file is filled in place: one at a time, so that
-            two never mix.
+        in_place: Held while an existing file is filled in place, and from a check to
+            the end: one at a time, so that two never mix.
+        check: Raises when the file that is there must not be replaced.
     """
 
     def __init__(
-        self, upload: Upload, given: str, threads: Threads, in_place: asyncio.Lock
+        self,
+        upload: Upload,
+        given: str,
+        threads: Threads,
+        in_place: asyncio.Lock,
+        check: Check | None = None,
     ) -> None:
         self._upload = upload
         self._given = given
         self._threads = threads
         self._in_place = in_place
+        self._check = check
         self._pieces: list[Buffer] = []
         self._gathered_bytes = 0
         self._opened = False
@@ -77,7 +86,11 @@ class Sink:
 
     async def finish(self) -> int:
         """Put the file where it belongs; return its size in bytes."""
-        if not await self._threads.run(self._write_and_commit):
+        if self._check is not None:
+            async with self._in_place:
+                if not await self._threads.run(self._check_and_commit, self._check):
+                    await self._threads.run(self._fill_in_place)
+        elif not await self._threads.run(self._write_and_commit):
             async with self._in_place:
                 await self._threads.run(self._fill_in_place)
         return self._upload.size_bytes
@@ -94,6 +107,13 @@ class Sink:
             pieces, self._pieces = self._pieces, []
             self._gathered_bytes = 0
             self._upload.write(pieces)
+
+    def _check_and_commit(self, check: Check) -> bool:
+        # What takes long comes first, so that little time passes after the check.
+        self._write()
+        with told_as(self._given):
+            check()
+        return self._write_and_commit()
 
     def _write_and_commit(self) -> bool:
         self._write()
