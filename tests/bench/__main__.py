@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import agent
-from tests.bench import execute, listing, requests, stall, start, transfer
+from tests.bench import archive, execute, listing, requests, stall, start, transfer
 from tests.bench.measure import MIB, Bench, Case, Row
 
 CASES: tuple[Case, ...] = (
@@ -26,6 +26,7 @@ CASES: tuple[Case, ...] = (
     *execute.CASES,
     *transfer.CASES,
     *listing.CASES,
+    *archive.CASES,
     *stall.CASES,
 )
 PACKAGES = {"nginx": "nginx-light", "taskset": "util-linux"}

@@ -369,3 +369,42 @@ async def test_a_stopping_agent_ends_every_answer(client: Client, place: Path) -
         message = await socket.receive()
         assert (message.type, socket.close_code) == (WSMsgType.CLOSE, 1001)
         assert await stopping == 0
+
+
+async def test_a_client_that_leaves_is_noticed_at_once(
+    client: Client, place: Path
+) -> None:
+    # Only what counts listeners is looked at: they are bounded, and these all left.
+    for _ in range(10):
+        await asyncio.gather(*(come_and_go(client, place) for _ in range(30)))
+
+
+async def come_and_go(client: Client, place: Path) -> None:
+    async with client.listen(place):
+        pass
+
+
+async def test_a_listener_that_is_too_slow_hears_so_and_goes_on(
+    client: Client, place: Path
+) -> None:
+    # More than what the system's own buffers of a connection hold.
+    place = place / ("d" * 250) / ("d" * 250) / ("d" * 250)
+    await in_thread(lambda: place.mkdir(parents=True))
+    names = [f"{number:05}-{'n' * 240}" for number in range(12_000)]
+
+    def make() -> None:
+        for name in names:
+            (place / name).touch()
+
+    async with client.listen(place) as slow, client.listen(place, include="last") as ok:
+        transport = slow.response.connection.transport  # type: ignore[union-attr]
+        transport.pause_reading()  # type: ignore[union-attr]
+        await in_thread(make)
+        (place / "last").touch()
+        await ok.until("created", f"{place}/last")
+        transport.resume_reading()  # type: ignore[union-attr]
+        heard = await slow.until("overflow")
+        (place / "after").touch()
+        await slow.until("created", f"{place}/after")
+
+    assert len(heard) < 2 * len(names)
