@@ -17,7 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import agent
-from tests.bench import archive, execute, listing, requests, stall, start, transfer
+from tests.bench import (
+    archive,
+    execute,
+    listing,
+    requests,
+    search,
+    stall,
+    start,
+    transfer,
+)
 from tests.bench.measure import MIB, Bench, Case, Row
 
 CASES: tuple[Case, ...] = (
@@ -26,6 +35,7 @@ CASES: tuple[Case, ...] = (
     *execute.CASES,
     *transfer.CASES,
     *listing.CASES,
+    *search.CASES,
     *archive.CASES,
     *stall.CASES,
 )

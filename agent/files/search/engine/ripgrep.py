@@ -11,8 +11,10 @@ import fcntl
 import os
 import re
 import signal
+from collections.abc import Iterator
+from operator import itemgetter
 
-from agent.files.search.engine.answer import Answer, InvalidError, LateError
+from agent.files.search.engine.answer import Answer, Block, InvalidError, LateError
 from agent.files.search.engine.bounds import (
     BLOCK_BYTES,
     COLLECTED_MAX_BYTES,
@@ -22,9 +24,6 @@ from agent.files.search.engine.globs import any_test, is_plain, widened
 from agent.files.search.engine.matching import Hit, Matcher, is_binary
 from agent.files.search.engine.records import Recorder
 from agent.files.search.engine.request import Request, order, raw
-
-FEW_PROCESSORS = 2
-"""With no more than these, one thread of ripgrep and this process make use of all."""
 
 _FOUND = re.compile(rb"([^\0]+)\0(\d+):([^\n]*)\n")
 _HEAD = re.compile(rb"[^\0]+\0\d+:")
@@ -93,63 +92,62 @@ class Ripgrep:
             LateError: The time is up.
             FullError: The answer is.
         """
-        few = self._is_file or len(os.sched_getaffinity(0)) <= FEW_PROCESSORS
-        if few or not self._gather():
+        alone = self._is_file or len(os.sched_getaffinity(0)) == 1
+        if alone or not self._gather():
             with _Run(self._arguments("--sort=path")) as run:
-                self._pass_on(run)
+                for block in self._blocks(run):
+                    self._answer.add(block)
                 run.finish()
 
     def _gather(self) -> bool:
         """Search in any order, sort, and add all; False when there is too much."""
-        found: list[bytes] = []
-        size = 0
-        with _Run(self._arguments()) as run:
-            try:
-                while block := run.read():
-                    found.append(block)
-                    size += len(block)
+        found: list[tuple[bytes, Block]] = []
+        try:
+            with _Run(self._arguments()) as run:
+                size = 0
+                for block in self._blocks(run):
+                    found.append((order(block.path), block))
+                    size += len(block.text)
                     if size > COLLECTED_MAX_BYTES:
                         return False
                 run.finish()
-            except LateError:
-                self._answer.in_order = False
-                self._add_sorted(b"".join(found))
-                raise
-        self._add_sorted(b"".join(found))
+        except LateError:
+            self._answer.in_order = False
+            self._add_sorted(found)
+            raise
+        self._add_sorted(found)
         return True
 
-    def _add_sorted(self, text: bytes) -> None:
-        findings, _ = _parse(text)
-        for path, hits in sorted(findings, key=lambda found: order(found[0])):
-            self._add(path, hits)
+    def _add_sorted(self, found: list[tuple[bytes, Block]]) -> None:
+        for _, block in sorted(found, key=itemgetter(0)):
+            self._answer.add(block)
 
-    def _pass_on(self, run: "_Run") -> None:
-        """Add what comes, in the order in which it comes."""
+    def _blocks(self, run: "_Run") -> Iterator[Block]:
+        """Yield what comes, in the order in which it comes."""
         rest = b""
         skipping = False
-        while block := run.read():
+        while text := run.read():
             if skipping:
-                end = block.find(b"\n")
+                end = text.find(b"\n")
                 if end < 0:
                     continue
-                block = block[end:]
+                text = text[end:]
                 skipping = False
-            findings, rest = _parse(rest + block)
+            findings, rest = _parse(rest + text)
             for path, hits in findings:
-                self._add(path, hits)
+                yield from self._blocks_of(path, hits)
             if len(rest) > BLOCK_BYTES and (head := _HEAD.match(rest)):
                 # Of a line this long no more than is told; its end is skipped.
                 rest = rest[: head.end() + CONTENT_MAX_BYTES + 2]
                 skipping = True
 
-    def _add(self, path: bytes, hits: list[Hit]) -> None:
+    def _blocks_of(self, path: bytes, hits: list[Hit]) -> Iterator[Block]:
         below = b"" if self._is_file else path[self._skip :]
         if not self._is_wanted(below) or is_binary(path):
             return
         if self._matcher is not None:
             hits = [hit for hit in hits if self._matcher.accepts(hit[1])]
-        for block in self._recorder.blocks(below, hits):
-            self._answer.add(block)
+        yield from self._recorder.blocks(below, hits)
 
     def _is_wanted(self, below: bytes) -> bool:
         if order(below) < self._after:
