@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from agent.errors import InvalidRequestError, UnavailableError
 from agent.files.search.engine.bounds import CONTENT_MAX_BYTES
 from agent.files.search.engine.request import Request
-from agent.files.search.searches import PROGRAM
+from agent.files.search.searches import PROGRAM, Options, Searches
 from tests.files.search.conftest import House
 from tests.support.processes import tree
 
@@ -427,3 +427,29 @@ def test_both_engines_say_the_same(  # noqa: PLR0917 - hypothesis fills them in
     ]
 
     assert found[0] == found[1]
+
+
+async def test_a_search_whose_client_left_is_ended(house: House) -> None:
+    fill(house.work_dir, {"f": b"a" * 60 + b"b\n"})
+    searches = Searches(house.keeper, str(house.work_dir), with_ripgrep=False)
+    asked = await searches.prepare(
+        "text", ".", "(a+)+$", Options(regex=True), lambda: True
+    )
+
+    with pytest.raises(ConnectionResetError):
+        await asked.__aenter__()
+
+    await searches.aclose()
+    assert await house.keeper.list() == ()
+
+
+async def test_an_answer_longer_than_its_note_is_passed_on_in_pieces(
+    house: House,
+) -> None:
+    fill(house.work_dir, {"f": b"x" * 99 + b"\n"})
+    fill(house.work_dir, {"g": (b"x" * 99 + b"\n") * 40_000})
+
+    found = await house.text("x")
+
+    assert found.found.count == len(found.value) == 40_001
+    assert {each["content"] for each in found.value} == {"x" * 99}
