@@ -43,6 +43,7 @@ def test_files_go_up_and_down_byte_for_byte(told: Told) -> None:
     assert files["second"] == "second"
     assert files["info"] == ["large", 24 * 1024 * 1024, False]
     assert files["folder"] == "0o750"
+    assert files["moved"] == "0o40700"
 
 
 def test_failures_of_file_calls_say_what_is_wrong(told: Told) -> None:
@@ -52,7 +53,8 @@ def test_failures_of_file_calls_say_what_is_wrong(told: Told) -> None:
     assert "404" in files["missing to file"]["message"]
     assert "file not found" in files["missing info"]["message"]
     assert "without recursive flag" in files["directory"]["message"]
-    for each in ("missing", "missing to file", "missing info", "directory"):
+    assert "destination already exists" in files["taken"]["message"]
+    for each in ("missing", "missing to file", "missing info", "directory", "taken"):
         assert "DaytonaError" in files[each]["kinds"], files[each]
 
 

@@ -110,7 +110,8 @@ def test_entries_are_made_listed_told_of_and_deleted(told: Told) -> None:
     ]
     assert entries["leaf"] == ["leaf", 5, False, True]
     assert entries["inner"] == [True, "0750", "drwxr-x---"]
-    assert entries["after file"] == ["inner"]
+    assert entries["moved"] == "0o41711"
+    assert entries["after file"] == ["inner", "moved"]
     assert entries["after tree"] is False
 
 
@@ -118,7 +119,10 @@ def test_failures_of_file_calls_have_their_precise_class(told: Told) -> None:
     entries = told["entries"]
 
     assert is_a(entries["refused"], "DaytonaBadRequestError", 400, "BAD_REQUEST")
-    assert is_a(entries["missing"], "DaytonaFileNotFoundError", 404, "FILE_NOT_FOUND")
+    assert is_a(entries["taken"], "DaytonaConflictError", 409, "CONFLICT")
+    assert is_a(entries["bad mode"], "DaytonaBadRequestError", 400, "BAD_REQUEST")
+    for form in ("missing", "move of none", "mode of none"):
+        assert is_a(entries[form], "DaytonaFileNotFoundError", 404, "FILE_NOT_FOUND")
     assert is_a(
         entries["denied"], "DaytonaFileAccessDeniedError", 403, "FILE_ACCESS_DENIED"
     )

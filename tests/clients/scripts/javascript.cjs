@@ -182,6 +182,10 @@ const scenarios = {
     const deep = await fs.listFiles("tree", { depth: 3 })
     const leaf = await fs.getFileDetails("tree/leaf")
     const inner = await fs.getFileDetails("tree/inner")
+    await fs.moveFiles("tree/inner/deep", "tree/moved")
+    const taken = await attempt(() => fs.moveFiles("tree/leaf", "tree/moved"))
+    await fs.setFilePermissions("tree/moved", { mode: "1711" })
+    const moved = await fsp.stat(path.join(work, "tree/moved"))
     const refused = await attempt(() => fs.deleteFile("tree/inner"))
     await fs.deleteFile("tree/leaf")
     const afterFile = (await fs.listFiles("tree")).map((each) => each.name)
@@ -191,6 +195,11 @@ const scenarios = {
       deep: deep.map((each) => each.path),
       leaf: [leaf.name, leaf.size, leaf.isDir, leaf.owner === String(process.getuid())],
       inner: [inner.isDir, inner.permissions, inner.mode],
+      moved: `0o${moved.mode.toString(8)}`,
+      taken,
+      "move of none": await attempt(() => fs.moveFiles("tree/none", "other")),
+      "mode of none": await attempt(() => fs.setFilePermissions("none", { mode: "600" })),
+      "bad mode": await attempt(() => fs.setFilePermissions(".", { mode: "rwx" })),
       refused,
       "after file": afterFile,
       "after tree": await exists(path.join(work, "tree")),

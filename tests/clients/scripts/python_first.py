@@ -104,6 +104,10 @@ async def files(daytona: Any) -> dict[str, Any]:
         "missing info": await attempt(fs.get_file_info, "files/none"),
         "directory": await attempt(fs.delete_file, "files/folder"),
     }
+    fs.move_files("files/folder", "files/moved")
+    fs.set_file_permissions("files/moved", "700")
+    told["moved"] = oct((home / "files/moved").stat().st_mode)
+    told["taken"] = await attempt(fs.move_files, "files/large", "files/moved")
     fs.delete_file("files/large")
     told["deleted"] = not (home / "files/large").exists()
     return told

@@ -245,6 +245,10 @@ async def entries(daytona: Any) -> dict[str, Any]:
     deep = await done(fs.list_files("tree", depth=3))
     leaf = await done(fs.get_file_info("tree/leaf"))
     inner = await done(fs.get_file_info("tree/inner"))
+    await done(fs.move_files("tree/inner/deep", "tree/moved"))
+    taken = await attempt(fs.move_files, "tree/leaf", "tree/moved")
+    await done(fs.set_file_permissions("tree/moved", mode="1711"))
+    moved = Path(given["work"], "tree/moved").stat()
     refused = await attempt(fs.delete_file, "tree/inner")
     await done(fs.delete_file("tree/leaf"))
     after_file = [each.name for each in await done(fs.list_files("tree"))]
@@ -254,6 +258,11 @@ async def entries(daytona: Any) -> dict[str, Any]:
         "deep": [each.path for each in deep],
         "leaf": [leaf.name, leaf.size, leaf.is_dir, leaf.owner == str(os.getuid())],
         "inner": [inner.is_dir, inner.permissions, inner.mode],
+        "moved": oct(moved.st_mode),
+        "taken": taken,
+        "move of none": await attempt(fs.move_files, "tree/none", "other"),
+        "mode of none": await attempt(fs.set_file_permissions, "none", mode="600"),
+        "bad mode": await attempt(fs.set_file_permissions, ".", mode="rwx"),
         "refused": refused,
         "after file": after_file,
         "after tree": Path(given["work"], "tree").exists(),
