@@ -85,7 +85,14 @@ class Watch:
     def _begin(self) -> "Watcher":
         from watchfiles._rust_notify import RustNotify  # noqa: PLC0415
 
-        return RustNotify([self.root], False, False, 0, self._recursive, True)
+        try:
+            return RustNotify([self.root], False, False, 0, self._recursive, False)
+        except PermissionError:
+            # Something below may not be read. Only then, because whoever asks for that
+            # to be ignored is not told of the system's limit either.
+            if not os.access(self.root, os.R_OK):
+                raise
+            return RustNotify([self.root], False, False, 0, self._recursive, True)
 
     def run(self) -> None:
         """Write down what happens until the directory is gone."""
@@ -245,13 +252,17 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def number_of(error: OSError) -> int:
+def number_of(error: OSError | RuntimeError) -> int:
     """Return an error's number, which those that watchfiles makes lack."""
-    if error.errno:
+    if isinstance(error, OSError) and error.errno:
         return error.errno
     if isinstance(error, FileNotFoundError):
         return errno.ENOENT
-    return errno.EACCES if isinstance(error, PermissionError) else errno.EIO
+    if isinstance(error, PermissionError):
+        return errno.EACCES
+    if "watch limit" in str(error):
+        return errno.ENOSPC
+    return errno.EMFILE if "Too many open files" in str(error) else errno.EIO
 
 
 def say(line: dict[str, object]) -> None:
@@ -266,13 +277,8 @@ def main(arguments: list[str]) -> int:
     tty.setraw(1)
     try:
         watch = Watch(arguments[0], recursive=arguments[1] == "1")
-    except OSError as error:
-        say({"error": [number_of(error), error.strerror or str(error)]})
-        return 1
-    except RuntimeError as error:
-        # watchfiles says so of what is not one of Python's own kinds: the limits.
-        full = "limit" in str(error) or "space" in str(error)
-        say({"error": [errno.ENOSPC if full else errno.EMFILE, str(error)]})
+    except (OSError, RuntimeError) as error:
+        say({"error": [number_of(error), str(error)]})
         return 1
     say({"ready": True})
     watch.run()
