@@ -5,7 +5,7 @@ system's certificates: 40 of its 180 ms. Here the package is put in place withou
 its `__init__`, so that `aiohttp.web` loads alone; the first use of anything else of it
 (the proxy's client, say) runs the `__init__` after all. asyncio is imported with `ssl`
 hidden, which both handle, and hashing with OpenSSL hidden, for which Python has its own.
-Together with what stands in for modules that are never called, that is 13 ms and 2 MiB.
+Together with what stands in for modules that are never called, that is about 10 ms and 2 MiB.
 Measured in `tests/bench`; a test fails loudly should a new aiohttp not stand it.
 """
 
