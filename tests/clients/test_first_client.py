@@ -44,6 +44,9 @@ def test_files_go_up_and_down_byte_for_byte(told: Told) -> None:
     assert files["info"] == ["large", 24 * 1024 * 1024, False]
     assert files["folder"] == "0o750"
     assert files["moved"] == "0o40700"
+    assert files["found"] == [[True, 2, "needle"]]
+    assert files["named"] is True
+    assert files["replaced"] == [True, "hay\npin\n"]
 
 
 def test_failures_of_file_calls_say_what_is_wrong(told: Told) -> None:

@@ -115,6 +115,24 @@ def test_entries_are_made_listed_told_of_and_deleted(told: Told) -> None:
     assert entries["after tree"] is False
 
 
+def test_text_and_names_are_found_and_text_is_replaced(told: Told) -> None:
+    searching = told["searching"]
+
+    assert searching["found"] == [
+        ["search/a.txt", 2, "a needle, a needle"],
+        ["search/sub/b.txt", 1, "needle"],
+    ]
+    assert searching["named"] == ["search/a.txt", "search/sub/b.txt"]
+    assert searching["replaced"] == [
+        ["search/a.txt", True, False],
+        ["search/sub/b.txt", True, False],
+        ["search/none", False, True],
+    ]
+    assert searching["after"] == "hay\na pin, a pin\n"
+    for form in ("missing", "missing names"):
+        assert is_a(searching[form], "DaytonaFileNotFoundError", 404, "FILE_NOT_FOUND")
+
+
 def test_failures_of_file_calls_have_their_precise_class(told: Told) -> None:
     entries = told["entries"]
 

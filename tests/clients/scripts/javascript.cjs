@@ -12,6 +12,11 @@ const { createRequire } = require("node:module")
 const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
 
 const LARGE = Buffer.alloc(24 * 1024 * 1024, "0123456789abcdef-")
+const SEARCHED = {
+  "a.txt": "hay\na needle, a needle\n",
+  "sub/b.txt": "needle",
+  "c.bin": "\0needle",
+}
 const UNICODE = "данные № 1/отчёт “A” 100% + ü.txt"
 
 const sha = (content) => createHash("sha256").update(content).digest("hex")
@@ -170,6 +175,24 @@ const scenarios = {
       "missing stream": await attempt(async () =>
         every(await sandbox.fs.downloadFileStream("down/missing")),
       ),
+    }
+  },
+
+  async searching({ sandbox, work }) {
+    const { fs } = sandbox
+    for (const [name, text] of Object.entries(SEARCHED))
+      await fs.uploadFile(Buffer.from(text), `search/${name}`)
+    const found = await fs.findFiles("search", "needle")
+    const named = await fs.searchFiles("search", "*.txt")
+    const files = ["search/a.txt", "search/sub/b.txt", "search/none"]
+    const replaced = await fs.replaceInFiles(files, "needle", "pin")
+    return {
+      found: found.map((each) => [each.file, each.line, each.content]),
+      named: named.files,
+      replaced: replaced.map((each) => [each.file, each.success, Boolean(each.error)]),
+      after: await fsp.readFile(path.join(work, "search/a.txt"), "utf8"),
+      missing: await attempt(() => fs.findFiles("nowhere", "needle")),
+      "missing names": await attempt(() => fs.searchFiles("nowhere", "*")),
     }
   },
 

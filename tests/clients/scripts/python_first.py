@@ -108,6 +108,15 @@ async def files(daytona: Any) -> dict[str, Any]:
     fs.set_file_permissions("files/moved", "700")
     told["moved"] = oct((home / "files/moved").stat().st_mode)
     told["taken"] = await attempt(fs.move_files, "files/large", "files/moved")
+    fs.upload_file(b"hay\nneedle\n", "files/found.txt")
+    told["found"] = [
+        [each.file == str(home / "files/found.txt"), each.line, each.content]
+        for each in fs.find_files("files", "needle")
+    ]
+    named = fs.search_files("files", "found.*").files
+    told["named"] = named == [str(home / "files/found.txt")]
+    (replaced,) = fs.replace_in_files(["files/found.txt"], "needle", "pin")
+    told["replaced"] = [replaced.success, (home / "files/found.txt").read_text()]
     fs.delete_file("files/large")
     told["deleted"] = not (home / "files/large").exists()
     return told

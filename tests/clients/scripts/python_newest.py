@@ -35,6 +35,11 @@ from harness import failure, given, run_without_loop, scenario, tell_all
 
 LARGE = bytes(range(256)) * 4096 * 24
 """24 MiB: more than any buffer on the way."""
+SEARCHED = {
+    "a.txt": "hay\na needle, a needle\n",
+    "sub/b.txt": "needle",
+    "c.bin": "\0needle",
+}
 UNICODE = "данные № 1/отчёт “A” 100% + ü.txt"
 local = Path(given["local"])
 
@@ -232,6 +237,25 @@ async def download(daytona: Any) -> dict[str, Any]:
         ],
         "missing": await attempt(fs.download_file, "down/missing"),
         "missing stream": await attempt(fs.download_file_stream, "down/missing"),
+    }
+
+
+@scenario
+async def searching(daytona: Any) -> dict[str, Any]:
+    fs = (await done(daytona.get("workshop"))).fs
+    for name, text in SEARCHED.items():
+        await done(fs.upload_file(text.encode(), f"search/{name}"))
+    found = await done(fs.find_files("search", "needle"))
+    named = await done(fs.search_files("search", "*.txt"))
+    files = ["search/a.txt", "search/sub/b.txt", "search/none"]
+    replaced = await done(fs.replace_in_files(files, "needle", "pin"))
+    return {
+        "found": [[each.file, each.line, each.content] for each in found],
+        "named": named.files,
+        "replaced": [[each.file, each.success, bool(each.error)] for each in replaced],
+        "after": Path(given["work"], "search/a.txt").read_text(),
+        "missing": await attempt(fs.find_files, "nowhere", "needle"),
+        "missing names": await attempt(fs.search_files, "nowhere", "*"),
     }
 
 
