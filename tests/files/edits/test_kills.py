@@ -13,6 +13,7 @@ from tests.files.conftest import strays
 from tests.files.edits.endless import FILES
 
 ROOT = Path(__file__).parents[3]
+HALF_WAY_AT_LEAST = 4
 
 
 def whole(content: str) -> bool:
@@ -32,14 +33,19 @@ def run_and_kill(work: Path, state: Path, after_s: float) -> None:
 
 
 def kill_often(tmp_path: Path, times: int) -> tuple[int, int]:
-    """Kill an editor many times; return how often the last edit was half-way."""
+    """Kill an editor many times; return how often the last edit was half-way.
+
+    On a slow machine most kills come too early, so it goes on until some have not.
+    """
     work, state = tmp_path / "work", tmp_path / "state"
     work.mkdir()
     (work / "gone").write_text("0\n" * 2000)
     chance = random.Random(times)
     forward = back = 0
-    for _ in range(times):
-        run_and_kill(work, state, chance.uniform(0, 0.01))
+    killed = 0
+    while killed < times or forward + back < HALF_WAY_AT_LEAST:
+        killed += 1
+        run_and_kill(work, state, chance.uniform(0, 0.01 if killed < times else 0.1))
         for name in FILES:
             assert whole((work / name).read_text()), name
         contents = {(work / name).read_text() for name in FILES}
@@ -73,7 +79,7 @@ def kill_often(tmp_path: Path, times: int) -> tuple[int, int]:
 def test_a_killed_edit_is_old_or_new_for_all_its_files(tmp_path: Path) -> None:
     forward, back = kill_often(tmp_path, 25)
 
-    assert forward + back > 3
+    assert forward + back >= HALF_WAY_AT_LEAST
 
 
 @pytest.mark.long
