@@ -15,6 +15,7 @@ import ipaddress
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -26,6 +27,8 @@ from agent.web.routes import Route
 QUERY_TOKEN = "DAYTONA_SANDBOX_AUTH_KEY"  # noqa: S105 - the parameter's name
 PREVIEW_TOKEN_HEADER = "X-Daytona-Preview-Token"  # noqa: S105 - the header's name
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+ADDRESSES_MAX = 64
+"""Local addresses whose names are remembered; a machine has a handful."""
 
 Query = dict[str, list[str]]
 
@@ -48,6 +51,7 @@ class Guard:
         self._hosts = frozenset(each.lower() for each in settings.allowed_hosts)
         self._origins = frozenset(each.lower() for each in settings.allowed_origins)
         self._clock = clock
+        self._own: dict[tuple[Any, ...], frozenset[str]] = {}
 
     def check(self, request: web.Request, route: Route | None, query: Query) -> None:
         """Let the request pass, or raise.
@@ -139,14 +143,22 @@ class Guard:
         sockname = request.transport and request.transport.get_extra_info("sockname")
         if not isinstance(sockname, tuple):
             return self._hosts
-        port = sockname[1]
-        names = {*LOOPBACK_NAMES, _plain(sockname[0])}
-        own = {
-            f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names
-        }
-        if port == 80:
-            own |= {f"[{name}]" if ":" in name else name for name in names}
-        return self._hosts | own
+        own = self._own.get(sockname)
+        if own is None:
+            if len(self._own) >= ADDRESSES_MAX:
+                self._own.clear()
+            own = self._own[sockname] = self._hosts | _names_of(sockname)
+        return own
+
+
+def _names_of(sockname: tuple[Any, ...]) -> frozenset[str]:
+    """Return the Host values for the local address of a connection."""
+    port = sockname[1]
+    names = {*LOOPBACK_NAMES, _plain(sockname[0])}
+    own = {f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names}
+    if port == 80:  # the scheme's default port, which clients leave out
+        own |= {f"[{name}]" if ":" in name else name for name in names}
+    return frozenset(own)
 
 
 def _plain(address: str) -> str:

@@ -41,6 +41,12 @@ class Router:
             self._add(route)
         # Generated, never listed by hand, so that no route is taken for a sandbox id.
         self.first_segments = frozenset(route.segments[0] for route in self.routes)
+        # Paths without a name in them, as most clients write them: one look each.
+        self._plain = {
+            route.path
+            for route in self.routes
+            if not any(segment.startswith("{") for segment in route.segments)
+        }
 
     def _add(self, route: Route) -> None:
         node = self._root
@@ -56,6 +62,8 @@ class Router:
 
     def canonical(self, raw_path: str) -> str:
         """Return `raw_path` without a client's prefix and without a trailing slash."""
+        if raw_path in self._plain:
+            return raw_path
         segments = raw_path.split("/")[1:]
         if segments and segments[0] == "toolbox" and len(segments) > 1 and segments[1]:
             segments = segments[2:]

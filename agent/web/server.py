@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 
 from agent import wire
 from agent.settings import SESSION_HEADER_LIMIT_BYTES, Settings
-from agent.web.dispatch import Dispatcher, close_cleanly
+from agent.web.dispatch import READ_ONLY, Dispatcher, close_cleanly
 from agent.web.errors import envelope, of_status, response_of
 
 log = logging.getLogger("agent.server")
@@ -123,7 +123,8 @@ class Connection(web_protocol.RequestHandler):
         start_time: float | None,
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; from its first byte on a close may be clean again."""
-        close_cleanly(request)
+        if request.method not in READ_ONLY:
+            close_cleanly(request)
         self._finished += 1
         self._answered = request.content
         if self._answered.exception() is not None:
