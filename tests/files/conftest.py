@@ -1,37 +1,61 @@
-"""A real server on loopback with the file routes and nothing else."""
+"""A real server on loopback with the file routes and those that a test adds."""
 
 import asyncio
 import contextlib
 import gc
 import os
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote_from_bytes
+from typing import Any, Protocol
 
 import pytest
-from aiohttp import ClientResponse, ClientSession, web
-from yarl import URL
+from aiohttp import ClientResponse, web
 
 from agent.files import routes as files_routes
 from agent.files.registry import Files
-from agent.registry import SETTINGS, WORK_DIR
+from agent.registry import WORK_DIR
 from agent.settings import Settings
-from agent.web.dispatch import Dispatcher
-from agent.web.server import Server, application
+from agent.web.routes import Routes
+from tests.support.serving import (
+    AUTH,
+    TOKEN,
+    Context,
+    Served,
+    descriptors,
+    serving,
+    settled,
+)
 
-TOKEN = "files-token"
+__all__ = [
+    "TOKEN",
+    "Agent",
+    "descriptors",
+    "failure",
+    "fresh",
+    "read_or_reset",
+    "serve",
+    "settled",
+    "strays",
+]
+
+
+class Room(Protocol):
+    """A module of routes."""
+
+    @property
+    def routes(self) -> Routes:
+        """Its table."""
+
+    @property
+    def context(self) -> Context:
+        """Opens what the routes work with, and closes it."""
 
 
 @dataclass
-class Agent:
+class Agent(Served):
     """A running server and a client for it."""
 
-    port: int
-    app: web.Application
-    client: ClientSession
     work_dir: Path
     state_dir: Path
 
@@ -39,47 +63,6 @@ class Agent:
     def files(self) -> Files:
         """The owner that the routes work with."""
         return self.app[files_routes.FILES]
-
-    def at(
-        self, route: str, path: str | bytes | Path | None = None, **query: str
-    ) -> URL:
-        """Return the URL of a route, every byte of its path parameter kept."""
-        pairs = [f"{key}={value}" for key, value in query.items()]
-        if path is not None:
-            pairs.insert(0, "path=" + quote_from_bytes(os.fsencode(path)))
-        text = f"http://127.0.0.1:{self.port}{route}?{'&'.join(pairs)}"
-        return URL(text, encoded=True)
-
-    @contextlib.asynccontextmanager
-    async def connection(
-        self,
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Open a connection, closed at the end."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    def head(self, method: str, url: URL, **headers: object) -> bytes:
-        """Return a request's head; underscores in header names become hyphens."""
-        lines = [
-            f"{method} {url.raw_path_qs} HTTP/1.1",
-            f"Host: 127.0.0.1:{self.port}",
-            f"Authorization: Bearer {TOKEN}",
-            *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
-        ]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-    async def raw(self, *pieces: bytes) -> bytes:
-        """Send pieces, stop sending, and return all that comes back."""
-        async with self.connection() as (reader, writer):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-            return await reader.read()
 
 
 async def read_or_reset(reader: asyncio.StreamReader) -> bytes:
@@ -89,11 +72,6 @@ async def read_or_reset(reader: asyncio.StreamReader) -> bytes:
         while data := await reader.read(2**20):
             answer += data
     return answer
-
-
-def descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -110,35 +88,40 @@ def all_closed() -> Iterator[None]:
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     """Serve the file routes over a fresh work dir and state dir."""
-    work_dir, state_dir = tmp_path / "work", tmp_path / "state"
+    async with serve(*fresh(tmp_path)) as running:
+        yield running
+
+
+def fresh(root: Path) -> tuple[Path, Path]:
+    """Make a work dir and a state dir."""
+    work_dir, state_dir = root / "work", root / "state"
     work_dir.mkdir()
     state_dir.mkdir(0o700)
-    async with serve(work_dir, state_dir) as running:
-        yield running
+    return work_dir, state_dir
 
 
 @contextlib.asynccontextmanager
 async def serve(
-    work_dir: Path, state_dir: Path, **options: Any
+    work_dir: Path, state_dir: Path, *rooms: Room, **options: Any
 ) -> AsyncIterator[Agent]:
-    """Serve the file routes; nothing may be left open or behind afterwards."""
+    """Serve files, and `rooms`; nothing may be left open or behind afterwards."""
     settings = Settings(**{"token": TOKEN, "state_dir": str(state_dir), **options})
+    every: tuple[Room, ...] = (files_routes, *rooms)
     before = descriptors()
-    app = application(Dispatcher([files_routes.routes], settings), settings)
-    app[SETTINGS] = settings
-    app[WORK_DIR] = str(work_dir)
-    app.cleanup_ctx.append(files_routes.context)
-    server = Server(app, settings)
-    sock = socket.create_server(("127.0.0.1", 0))
-    await server.start([sock])
-    session = ClientSession(headers={"Authorization": f"Bearer {TOKEN}"})
-    try:
-        yield Agent(sock.getsockname()[1], app, session, work_dir, state_dir)
-    finally:
-        await session.close()
-        await server.aclose()
+
+    def prepare(app: web.Application) -> None:
+        app[WORK_DIR] = str(work_dir)
+
+    async with serving(
+        [each.routes for each in every],
+        [each.context for each in every],
+        settings,
+        prepare=prepare,
+        headers=AUTH,
+    ) as served:
+        yield Agent(**vars(served), work_dir=work_dir, state_dir=state_dir)
     await settled(lambda: descriptors() <= before)
-    assert not strays(work_dir)
+    assert not await asyncio.to_thread(strays, work_dir)
 
 
 def strays(directory: Path) -> list[Path]:
@@ -149,12 +132,6 @@ def strays(directory: Path) -> list[Path]:
         for name in names
         if name.startswith(".tbx-")
     ]
-
-
-async def settled(condition: Any) -> None:
-    """Let the loop run until `condition` holds; the test's own limit ends the wait."""
-    while not condition():  # noqa: ASYNC110 - there is no event for what it looks at
-        await asyncio.sleep(0.001)
 
 
 async def failure(response: ClientResponse) -> tuple[int, str, str]:

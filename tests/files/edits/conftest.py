@@ -3,21 +3,14 @@
 import contextlib
 import io
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
 
-from agent.files import routes as files_routes
 from agent.files.edits import routes as edits_routes
-from agent.registry import SETTINGS, WORK_DIR
-from agent.settings import Settings
-from agent.web.dispatch import Dispatcher
-from agent.web.server import Server, application
-from tests.files.conftest import TOKEN, Agent, strays
+from tests.files.conftest import Agent, fresh, serve
 
 Send = Callable[..., Awaitable[tuple[int, Any]]]
 
@@ -25,22 +18,8 @@ Send = Callable[..., Awaitable[tuple[int, Any]]]
 @contextlib.asynccontextmanager
 async def serve_edits(work_dir: Path, state_dir: Path) -> AsyncIterator[Agent]:
     """Serve the routes; nothing may be left behind afterwards."""
-    settings = Settings(token=TOKEN, state_dir=str(state_dir))
-    tables = [files_routes.routes, edits_routes.routes]
-    app = application(Dispatcher(tables, settings), settings)
-    app[SETTINGS] = settings
-    app[WORK_DIR] = str(work_dir)
-    app.cleanup_ctx.extend([files_routes.context, edits_routes.context])
-    server = Server(app, settings)
-    sock = socket.create_server(("127.0.0.1", 0))
-    await server.start([sock])
-    session = ClientSession(headers={"Authorization": f"Bearer {TOKEN}"})
-    try:
-        yield Agent(sock.getsockname()[1], app, session, work_dir, state_dir)
-    finally:
-        await session.close()
-        await server.aclose()
-    assert strays(work_dir) == []
+    async with serve(work_dir, state_dir, edits_routes) as agent:
+        yield agent
     assert list((state_dir / "edits").glob("*/plan")) == []
     assert list((state_dir / "edits").glob("*/commit")) == []
 
@@ -48,10 +27,7 @@ async def serve_edits(work_dir: Path, state_dir: Path) -> AsyncIterator[Agent]:
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     """Serve over a fresh work dir and state dir."""
-    work_dir, state_dir = tmp_path / "work", tmp_path / "state"
-    work_dir.mkdir()
-    state_dir.mkdir(0o700)
-    async with serve_edits(work_dir, state_dir) as running:
+    async with serve_edits(*fresh(tmp_path)) as running:
         yield running
 
 
