@@ -31,7 +31,7 @@ def small_files(bench: Bench) -> Iterator[Row]:
         ours=found,
         limit=limit,
         unit="ms",
-        goal=at_most(6),
+        goal=at_most(3),
     )
 
 

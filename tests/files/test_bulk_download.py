@@ -263,6 +263,23 @@ async def test_many_small_files_come_together(agent: Agent) -> None:
     assert [part.body for part in parts] == [b"%d" % number for number in range(500)]
 
 
+async def test_large_and_missing_files_come_among_the_small_ones(agent: Agent) -> None:
+    small, large = b"s" * 700, os.urandom(INLINE_BYTES + 1)
+    (agent.work_dir / "small").write_bytes(small)
+    (agent.work_dir / "large").write_bytes(large)
+    wanted = (["small"] * 400 + ["large", "missing", "large"]) * 2
+
+    parts = await ask(agent, *wanted)
+
+    contents = {"small": small, "large": large}
+    assert [part.path for part in parts] == wanted
+    for part in parts:
+        if part.path == "missing":
+            assert part.error["code"] == "FILE_NOT_FOUND"
+        else:
+            assert part.body == contents[part.path]
+
+
 @settings(
     max_examples=40,
     deadline=None,

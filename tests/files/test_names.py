@@ -43,6 +43,14 @@ def test_parameters_come_as_name_filename_encoded_filename() -> None:
     assert value == 'form-data; name="file"; filename="é"; filename*=utf-8\'\'%C3%A9'
 
 
+@given(st.text(st.sampled_from("aZ09!#$&+-.^_`|~/")))
+def test_simple_names_are_written_by_the_rule_of_all(name: str) -> None:
+    value = disposition("attachment", name)
+
+    expected = f"attachment; filename=\"{quoted(name)}\"; filename*=utf-8''"
+    assert value == expected + encoded(name)
+
+
 def test_a_name_that_is_not_utf8_is_told_with_replacements() -> None:
     value = disposition("attachment", "a\udcff")
 
@@ -71,6 +79,10 @@ def test_no_name_breaks_out_of_its_header(name: str) -> None:
         ("b.tar.gz", "application/octet-stream"),
         ("noextension", "application/octet-stream"),
         ("b.unknownext", "application/octet-stream"),
+        ("b.svgz", "application/octet-stream"),
+        (".txt", "application/octet-stream"),
+        ("a.b/c", "application/octet-stream"),
+        ("data:,a.txt", "text/plain"),
     ],
 )
 def test_the_media_type_comes_from_the_extension(name: str, media_type: str) -> None:
