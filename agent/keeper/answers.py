@@ -71,6 +71,7 @@ def header_of(spec: Spec) -> Header:
         "output": spec.output,
         "stdin": spec.stdin,
         "kept": spec.kept or None,
+        "control": spec.control or None,
     }
     header.update(
         {name: value for name, value in optional.items() if value is not None}
@@ -110,6 +111,7 @@ def result_of(header: Header, payload: bytes) -> RunResult:
             error=cast("str", header["message"]),
             errno=cast("int", header["errno"]),
         )
+    control_bytes = cast("int", header["control_bytes"])
     spool = None
     if "spool" in header:
         spool = SpoolFile(
@@ -121,7 +123,8 @@ def result_of(header: Header, payload: bytes) -> RunResult:
     return RunResult(
         job_id=cast("str", header["job"]),
         exit=exit_of(header),
-        output=payload,
+        output=payload[control_bytes:],
+        control=payload[:control_bytes],
         spool=spool,
         error="",
         errno=0,

@@ -190,15 +190,16 @@ class Desk:
             return
         record = job.exit_record()
         record["job"] = job.id
+        record["control_bytes"] = len(spool.control)
         if spool.in_memory is not None:
-            self._answer(number, record, bytes(spool.in_memory))
+            self._answer(number, record, bytes(spool.control + spool.in_memory))
             self._jobs.forget(job.id)
             return
         record["spool"] = spool.path
         record["head_bytes"] = spool.head
         record["tail_bytes"] = spool.size - spool.head
         record["tail_start"] = spool.tail_start
-        self._answer(number, record)
+        self._answer(number, record, bytes(spool.control))
 
     def _spawn(self, number: int, header: Header, payload: bytes) -> None:
         self._answer(number, {"job": self._jobs.spawn(header, payload).summary()})

@@ -164,6 +164,7 @@ class Jobs:
             header, "output", ("merged", "split", "pty")
         )
         plan.stdin = fields.choice(header, "stdin", ("null", "pipe"))
+        plan.control = fields.flag(header, "control")
         if plan.output == "pty":
             plan.size = job.terms.size = terminal_size(header)
         return plan

@@ -12,6 +12,7 @@ import struct
 import time
 from typing import NamedTuple
 
+from agent.keeper.spawn import CONTROL
 from agent.keeper.state import State
 
 INDEX = struct.Struct(">QdB")
@@ -31,6 +32,9 @@ SMALL_BYTES = 16 * 1024
 
 RING_BYTES = 256 * 1024
 """What a terminal's client can see again when it comes back."""
+
+CONTROL_MAX_BYTES = 32 * 1024 * 1024
+"""What a command that is answered as a whole may say on its control pipe."""
 
 RUNS_PER_READ = 512
 """Index records taken at a time, so that reading a choppy log stays bounded too."""
@@ -278,6 +282,7 @@ class Spool:
         self._fd = -1
         self._no_file = False
         self.in_memory: bytearray | None = bytearray()
+        self.control = bytearray()
         self.total = 0
         self.head = 0
         self.tail = 0
@@ -308,8 +313,11 @@ class Spool:
             return self.head
         return self.head + self.tail % self._tail_max
 
-    def append(self, view: memoryview, _stream: int) -> None:
-        """Store bytes."""
+    def append(self, view: memoryview, stream: int) -> None:
+        """Store bytes; what came by the control pipe is no output and kept apart."""
+        if stream == CONTROL:
+            self.control += view[: CONTROL_MAX_BYTES - len(self.control)]
+            return
         self.total += len(view)
         if self.in_memory is not None:
             if self._fits(len(view)):

@@ -18,6 +18,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         env: Variables besides those of the base environment.
         output: Both outputs on one pipe, in true order; on two; or a terminal.
         stdin: The null device, or a pipe for `write` and `close_stdin`.
+        control: It has a pipe as descriptor 3 too, for what is no output: stream 3 of its
+            log, or `control` of a `run`'s result. Not with a terminal.
         script: Written to a private file, whose path becomes the last argument.
         timeout_s: After this the whole tree is killed.
         max_bytes: Output kept; of `run` head and tail, else the beginning.
@@ -33,6 +35,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] | None = None
     output: Literal["merged", "split", "pty"] = "merged"
     stdin: Literal["null", "pipe"] = "null"
+    control: bool = False
     script: bytes | None = None
     timeout_s: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -104,6 +107,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         job_id: For `forget`; empty when nothing was started.
         exit: How it ended.
         output: The output, unless there is a spool.
+        control: What it wrote to its control pipe, at most 32 MiB of it.
         spool: The output when it is long.
         error: Why nothing was started, or empty.
         errno: The same as a number.
@@ -112,6 +116,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     exit: Exit
     output: bytes
+    control: bytes = b""
     spool: SpoolFile | None
     error: str
     errno: int
@@ -179,7 +184,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """Output of one stream: where in the log, which (1 stdout, 2 stderr), when."""
+    """Output of one stream: where in the log, which (1 stdout, 2 stderr, 3 control), when."""
 
     offset: int
     stream: int

@@ -19,6 +19,8 @@ from agent.keeper.hardening import Standing, default_signals
 
 STDOUT = 1
 STDERR = 2
+CONTROL = 3
+"""What a program of ours says besides its output: both the stream and the descriptor."""
 
 _WINDOW = struct.Struct("HHHH")
 
@@ -54,10 +56,11 @@ class Plan:
         cwd: Its directory, absolute.
         output: `merged`, `split` or `pty`.
         stdin: `null` or `pipe`; a terminal has its own.
+        control: A pipe as descriptor 3 too, whose bytes are a stream of their own.
         size: Rows and columns of a terminal.
     """
 
-    __slots__ = ("argv", "cwd", "environment", "output", "size", "stdin")
+    __slots__ = ("argv", "control", "cwd", "environment", "output", "size", "stdin")
 
     def __init__(
         self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes]
@@ -67,6 +70,7 @@ class Plan:
         self.environment = environment
         self.output = "merged"
         self.stdin = "null"
+        self.control = False
         self.size = (24, 80)
 
 
@@ -114,7 +118,12 @@ class Spawner:
         actions: list[Action] = [(dup2, stdin, 0)]
         out = _output_pipe(STDOUT, started, theirs)
         err = _output_pipe(STDERR, started, theirs) if plan.output == "split" else out
-        return [*actions, (dup2, out, 1), (dup2, err, 2)]
+        actions += [(dup2, out, 1), (dup2, err, 2)]
+        if plan.control:
+            # The last one: until here descriptor 3 may be one of the others.
+            control = _output_pipe(CONTROL, started, theirs)
+            actions.append((dup2, control, CONTROL))
+        return actions
 
     def _spawn(self, plan: Plan, actions: list[Action]) -> int:
         program = _find(plan.argv[0], plan.environment)

@@ -406,3 +406,28 @@ async def test_a_running_job_is_not_forgotten(keeper: Keeper) -> None:
     assert (await keeper.wait(job.id)).signal == signal.SIGKILL
     await keeper.forget(job.id)
     assert await keeper.list() == ()
+
+
+async def test_what_is_said_on_the_control_pipe_is_no_output(keeper: Keeper) -> None:
+    text = "printf out; printf said >&3; printf err >&2"
+
+    with_it = await keeper.run(sh(text, control=True))
+    without = await keeper.run(sh("(: >&3) 2>/dev/null || echo closed"))
+
+    assert (with_it.output, with_it.control) == (b"outerr", b"said")
+    assert (without.output, without.control) == (b"closed\n", b"")
+    job = await keeper.spawn(sh(text, control=True, output="split"))
+    async with keeper.subscribe(job.id) as output:
+        chunks = [(each.stream, each.data) async for each in output]
+    assert sorted(chunks) == [(1, b"out"), (2, b"err"), (3, b"said")]
+    await keeper.forget(job.id)
+
+
+async def test_a_long_output_comes_with_what_was_said_beside_it(keeper: Keeper) -> None:
+    text = "head -c 3000000 /dev/zero; head -c 2000000 /dev/zero >&3"
+
+    result = await keeper.run(sh(text, control=True))
+
+    assert result.control == bytes(2_000_000)
+    assert len(content(result)) == result.total_bytes == 3_000_000
+    await keeper.forget(result.job_id)
