@@ -13,8 +13,8 @@ from tests.support.agent import Agent
 
 FILES = 4_000
 LARGE_MIB = 128
-GOAL = 2.0
-"""One thread reads and frames; zstd's own compresses beside it."""
+GOAL = 1.15
+"""One thread reads and frames while zstd's own compresses, as in the pipe."""
 
 
 def archive(bench: Bench) -> Iterator[Row]:

@@ -53,10 +53,20 @@ class Archives:
 
         root = await self._packing.run(self._paths.resolve, path)
         packing = Packing(root, path, suffix)
+        making = asyncio.create_task(self._packing.run(packing.block))
         try:
+            block = await making
             while not packing.done:
-                yield await self._packing.run(packing.block)
+                # The next one is made while the client takes this one.
+                making = asyncio.create_task(self._packing.run(packing.block))
+                yield block
+                block = await making
+            yield block
         finally:
+            await asyncio.wait([making])
+            if not making.cancelled():
+                # Looked at, because nobody else does when the client has left.
+                making.exception()
             packing.close()
 
     async def unpack(

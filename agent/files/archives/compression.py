@@ -14,6 +14,9 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
+ZSTD_JOB_BYTES = 1024 * 1024
+"""Compressed by one go of zstd's own thread. Its usual 8 MiB are gathered first, with
+that thread idle, and take more memory, for archives that are a thousandth smaller."""
 PIECE_BYTES = 256 * 1024
 """Decompressed at once."""
 WINDOW_LOG_MAX = 25
@@ -54,6 +57,7 @@ def compressor(suffix: str) -> Compressor:
             zstd.CompressionParameter.checksum_flag: 1,
             # Beside the reading of files, as `tar | zstd` does it.
             zstd.CompressionParameter.nb_workers: 1,
+            zstd.CompressionParameter.job_size: ZSTD_JOB_BYTES,
         }
         found: Compressor = zstd.ZstdCompressor(options=options)
         return found

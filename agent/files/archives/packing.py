@@ -30,11 +30,11 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Entry(NamedTuple):
-    """One entry on its way in."""
+    """One entry on its way in; most are known to be files by their directory."""
 
     name: str
     path: str
-    status: os.stat_result
+    is_file: bool
 
 
 class Writer(Protocol):
@@ -91,14 +91,27 @@ class Packing:
         """
         found: list[bytes] = []
         size = 0
-        for piece in self._pieces:
-            packed = self._compressor.compress(piece)
+        while size < BLOCK_BYTES:
+            gathered = self._gather()
+            if not gathered:
+                self.done = True
+                found.append(self._compressor.flush())
+                break
+            packed = self._compressor.compress(gathered)
             found.append(packed)
             size += len(packed)
-            if size >= BLOCK_BYTES:
-                return b"".join(found)
-        self.done = True
-        return b"".join([*found, self._compressor.flush()])
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _gather(self) -> bytes:
+        """Return so much of what is to be compressed that calling for it is worth it."""
+        found: list[bytes] = []
+        size = 0
+        for piece in self._pieces:
+            found.append(piece)
+            size += len(piece)
+            if size >= READ_BYTES:
+                break
+        return found[0] if len(found) == 1 else b"".join(found)
 
     def close(self) -> None:
         """Close what is open; a block in the making is over by then."""
@@ -107,33 +120,33 @@ class Packing:
     def _all(self) -> Generator[bytes, None, None]:
         stack = self._first()
         while stack:
-            path, name = stack.pop()
+            entry = stack.pop()
             try:
-                status = os.lstat(path)
+                if entry.is_file:
+                    yield from self._file(entry)
+                    continue
+                status = os.lstat(entry.path)
                 if stat.S_ISDIR(status.st_mode):
-                    yield self._writer.directory(name, status)
-                    below = sorted(os.listdir(path), reverse=True)
-                    stack += [(f"{path}/{each}", f"{name}/{each}") for each in below]
+                    yield self._writer.directory(entry.name, status)
+                    stack += _below(entry.path, f"{entry.name}/")
                 else:
-                    yield from self._entry(Entry(name, path, status))
+                    yield from self._other(entry, status)
             except OSError as error:
-                self._skip(name, (error.strerror or "unreadable").lower())
+                self._skip(entry.name, (error.strerror or "unreadable").lower())
         yield self._writer.close(self._note(), self._root_status())
 
-    def _first(self) -> list[tuple[str, str]]:
-        """Return the first paths and their names; the last comes first."""
+    def _first(self) -> list[Entry]:
+        """Return the first entries; the last comes first."""
         with told_as(self._given):
             if not stat.S_ISDIR(os.stat(self._root).st_mode):
                 name = os.path.basename(self._root)
-                return [(os.path.realpath(self._root), name)]
-            names = sorted(os.listdir(self._root), reverse=True)
-        return [(os.path.join(self._root, each), each) for each in names]
+                return [Entry(name, os.path.realpath(self._root), is_file=False)]
+            return _below(self._root, "")
 
-    def _entry(self, entry: Entry) -> Iterator[bytes]:
-        kind = stat.S_IFMT(entry.status.st_mode)
+    def _other(self, entry: Entry, status: os.stat_result) -> Iterator[bytes]:
+        kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFLNK:
-            target = os.readlink(entry.path)
-            yield self._writer.link(entry.name, entry.status, target)
+            yield self._writer.link(entry.name, status, os.readlink(entry.path))
         elif kind == stat.S_IFREG:
             yield from self._file(entry)
         else:
@@ -146,11 +159,12 @@ class Packing:
             if not stat.S_ISREG(status.st_mode):
                 self._skip(entry.name, "not a regular file")
                 return
-            data = os.read(fd, READ_BYTES)
+            data = _read_first(fd, status.st_size)
             if len(data) < READ_BYTES:
                 # Whole, whatever its size was: it may have changed, or be in /proc.
                 yield self._writer.begin(entry.name, status, len(data))
-                yield self._writer.content(data) + self._writer.end()
+                yield self._writer.content(data)
+                yield self._writer.end()
                 return
             size = max(status.st_size, len(data))
             yield self._writer.begin(entry.name, status, size)
@@ -191,3 +205,22 @@ class Packing:
         if not self._skipped:
             return ""
         return "\n".join([f"left out: {self._skipped}", *self._noted])
+
+
+def _below(path: str, prefix: str) -> list[Entry]:
+    """Return the entries of a directory; the last comes first."""
+    base = path if path.endswith("/") else f"{path}/"
+    with os.scandir(path) as found:
+        below = [(each.name, each.is_file(follow_symlinks=False)) for each in found]
+    below.sort(reverse=True)
+    return [Entry(prefix + name, base + name, is_file) for name, is_file in below]
+
+
+def _read_first(fd: int, size_bytes: int) -> bytes:
+    """Return the first `READ_BYTES` of a file, fewer only if it has no more."""
+    # A buffer that is no larger than needed is had faster; files that say 0 are virtual.
+    wanted = min(size_bytes + 1, READ_BYTES) if size_bytes else READ_BYTES
+    data = os.read(fd, wanted)
+    if len(data) < wanted or wanted == READ_BYTES:
+        return data
+    return data + os.read(fd, READ_BYTES - wanted)
