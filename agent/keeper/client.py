@@ -28,12 +28,30 @@ from agent.keeper.answers import (
     result_of,
 )
 from agent.keeper.following import WINDOW_BYTES, Subscription
-from agent.keeper.frames import Decoder, FrameError, Header, Json, dump, head, load
-from agent.keeper.shapes import Chunk, End, Exit, Job, RunResult, Spec, SpoolFile
+from agent.keeper.frames import (
+    UNSEEN,
+    Decoder,
+    FrameError,
+    Header,
+    Json,
+    dump,
+    head,
+    load,
+)
+from agent.keeper.shapes import (
+    Chunk,
+    End,
+    Exit,
+    Job,
+    RunResult,
+    Spec,
+    SpoolFile,
+)
 from agent.settings import Settings
 
 __all__ = [
     "Chunk",
+    "UNSEEN",
     "End",
     "Exit",
     "Job",
@@ -269,8 +287,9 @@ class Keeper:
 
         Args:
             job_id: Which one.
-            offset: Where to begin; -1 for what comes from now on. Of a terminal, what has
-                fallen off the ring is left out (see `Subscription.first_offset`).
+            offset: Where to begin; -1 for what comes from now on; of a terminal, `UNSEEN`
+                for what no follower has had. What has fallen off a terminal's ring is
+                left out (see `Subscription.first_offset`).
             window_bytes: What may be under way and not read yet.
         """
         return Subscription(self, job_id, offset, window_bytes)

@@ -11,12 +11,12 @@ from typing import Protocol
 
 from agent.keeper import fields
 from agent.keeper.errors import Refusal
-from agent.keeper.frames import FrameError, Header, Json, dump, load
+from agent.keeper.frames import UNSEEN, FrameError, Header, Json, dump, load
 from agent.keeper.job import Job
 from agent.keeper.jobs import Jobs, terminal_size
 from agent.keeper.link import Link
 from agent.keeper.log import say
-from agent.keeper.logs import Spool
+from agent.keeper.logs import Ring, Spool
 from agent.keeper.loop import Loop
 from agent.keeper.store import Store
 from agent.keeper.subscription import Feeder
@@ -269,7 +269,9 @@ class Desk:
         if subscription in self._feeder.all:
             raise Refusal("conflict", f"subscription {subscription} exists")
         offset = fields.whole(header, "offset", 0)
-        if offset < 0:
+        if offset == UNSEEN and isinstance(output, Ring):
+            offset = max([output.seen, *(each.offset for each in job.readers)])
+        elif offset < 0:
             offset = output.size
         if offset > output.size:
             raise Refusal("invalid", f"job {job.id} has only {output.size} bytes")
@@ -319,3 +321,6 @@ class Desk:
 
 def _unknown(_number: int, header: Header, _payload: bytes) -> None:
     raise Refusal("invalid", f"no such operation: {header.get('op')!r}")
+        output = self._job(header).output
+        if isinstance(output, Ring):
+            output.saw(fields.whole(header, "offset", 0))

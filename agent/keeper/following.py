@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, Self, cast
 
 from agent.keeper.frames import Header
@@ -24,9 +25,11 @@ class Subscription:
     At most the window's bytes wait here; the keeper sends more as they are taken.
 
     Attributes:
-        offset: Up to where it was taken; a later subscription may go on from here.
+        offset: Up to where it was taken; a later subscription may go on from here. A
+            reader that has not dealt with all that it took sets it back before it leaves.
         first_offset: The oldest byte that was there when it began.
         end: Why it is over, once it is.
+        on_end: Called when it is over, with output that was not taken yet or without.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class Subscription:
         self._arrival: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._closed = False
+        self._until: int | None = None
         self.offset = offset
         self.first_offset = 0
         self.end: End | None = None
+        self.on_end: Callable[[], None] | None = None
 
     async def open(self) -> None:
         """Begin; done by the first step at the latest.
@@ -83,8 +88,16 @@ class Subscription:
         self._chunks.clear()
         if self._number:
             self._keeper.unfollow(self._number)
-            if self.end is None and self._error is None:
-                self._keeper.post({"op": "unsubscribe", "sub": self._number})
+            # A slow one is over for the keeper, but not what it has come to.
+            if self._error is None and (self.end is None or self.end.reason == "slow"):
+                self._keeper.post(
+                    {
+                        "op": "unsubscribe",
+                        "sub": self._number,
+                        "job": self._job_id,
+                        "offset": self.offset,
+                    }
+                )
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -101,7 +114,7 @@ class Subscription:
         while not self._chunks:
             if self._error is not None:
                 raise self._error
-            if self.end is not None or self._closed:
+            if self.end is not None or self._closed or self._is_far_enough():
                 raise StopAsyncIteration
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
@@ -109,6 +122,14 @@ class Subscription:
         self.offset = chunk.offset + len(chunk.data)
         self._take(len(chunk.data))
         return chunk
+
+    def stop_at(self, offset: int) -> None:
+        """Be over once all before `offset` was taken, whatever still comes."""
+        self._until = offset
+        self._wake()
+
+    def _is_far_enough(self) -> bool:
+        return self._until is not None and self.offset >= self._until
 
     def _take(self, size: int) -> None:
         """Let the keeper send as much again, not for every little piece."""
@@ -132,6 +153,7 @@ class Subscription:
                 dropped_bytes=cast("int", header["dropped_bytes"]),
             )
             self._keeper.unfollow(self._number)
+            self._tell_end()
         else:
             at = 0
             for run in cast("list[tuple[int, int, float, int]]", header["runs"]):
@@ -147,7 +169,12 @@ class Subscription:
         """End with an error: the keeper is gone."""
         self._error = error
         self._keeper.unfollow(self._number)
+        self._tell_end()
         self._wake()
+
+    def _tell_end(self) -> None:
+        if self.on_end is not None:
+            self.on_end()
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

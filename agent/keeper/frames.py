@@ -21,6 +21,10 @@ BUFFER_BYTES = 320 * 1024
 READ_BYTES = 32 * 1024
 """The least room for one read; with less, what is there is moved to the front."""
 
+UNSEEN = -2
+"""As the offset of a subscription: from where the followers of a terminal, taken
+together, have come to."""
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Header: TypeAlias = dict[str, Json]
 

@@ -418,6 +418,8 @@ class Ring:
         self._held = bytearray(capacity)
         self._capacity = capacity
         self.total = 0
+        self.seen = 0
+        """Up to where those have come who followed it and have left."""
 
     @property
     def size(self) -> int:
@@ -457,6 +459,10 @@ class Ring:
         content = bytes(self._held[at : at + wanted])
         content += bytes(self._held[: wanted - len(content)])
         return [Run(offset, 1, time.time(), wanted)], content, record
+
+    def saw(self, offset: int) -> None:
+        """Hear up to where a follower has come that leaves."""
+        self.seen = min(max(self.seen, offset), self.total)
 
     def locate(self, _offset: int) -> int:
         """Return 0: there is one run only."""

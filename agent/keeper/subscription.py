@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent.keeper.frames import Header
 from agent.keeper.job import Job
-from agent.keeper.logs import Spool
+from agent.keeper.logs import Ring, Spool
 from agent.keeper.loop import Loop
 
 PIECE_BYTES = 256 * 1024
@@ -65,6 +65,12 @@ class Subscription:
     def drop(self, why: str) -> None:
         """End it before the job has."""
         self._end(why)
+
+    def lose(self) -> None:
+        """Stop because its api is gone, which counts as having shown what it was sent."""
+        if isinstance(self._output, Ring):
+            self._output.saw(self.offset)
+        self.close()
 
     def close(self) -> None:
         """Stop without a word; the reader has left."""
@@ -167,9 +173,9 @@ class Feeder:
         self.all.pop(subscription.number, None)
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them: the api is gone."""
         for subscription in list(self.all.values()):
-            subscription.close()
+            subscription.lose()
 
     def queue(self, subscription: Subscription) -> None:
         """Give a follower a turn."""

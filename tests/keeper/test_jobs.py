@@ -16,7 +16,15 @@ from agent.errors import (
     NotFoundError,
     TooLargeError,
 )
-from agent.keeper.client import Chunk, Exit, Job, Keeper, Spec, StartError
+from agent.keeper.client import (
+    UNSEEN,
+    Chunk,
+    Exit,
+    Job,
+    Keeper,
+    Spec,
+    StartError,
+)
 from agent.keeper.logs import INDEX
 from tests.keeper.harness import MIB, House, below, gone
 from tests.support.processes import alive
@@ -620,3 +628,51 @@ async def test_input_and_output_of_a_terminal_do_not_block_each_other(
                 break
 
     assert content == sent
+
+
+async def test_a_terminal_goes_on_where_its_followers_have_left(
+    keeper: Keeper,
+) -> None:
+    job = await keeper.spawn(sh("stty raw -echo; echo up; exec cat", output="pty"))
+    async with keeper.subscribe(job.id, UNSEEN) as output:
+        while output.offset < 3:
+            await anext(output)
+    await keeper.write(job.id, b"missed")
+
+    async with keeper.subscribe(job.id, UNSEEN) as output:
+        assert output.offset == 3
+        content = b""
+        while len(content) < 6:
+            content += (await anext(output)).data
+        async with keeper.subscribe(job.id, UNSEEN) as other:
+            assert other.offset == 9
+
+    assert content == b"missed"
+
+
+async def test_a_follower_that_sets_its_offset_back_is_followed_from_there(
+    keeper: Keeper,
+) -> None:
+    job = await keeper.spawn(sh("echo 12345678; read x", output="pty"))
+    async with keeper.subscribe(job.id) as output:
+        while output.offset < 10:
+            await anext(output)
+        output.offset = 3
+
+    async with keeper.subscribe(job.id, UNSEEN) as output:
+        assert output.offset == 3
+
+
+async def test_a_follower_can_be_over_at_an_offset_though_the_job_goes_on(
+    keeper: Keeper,
+) -> None:
+    job = await keeper.spawn(sh("echo one; read x", output="pty"))
+    ends: list[str] = []
+    async with keeper.subscribe(job.id) as output:
+        output.on_end = lambda: ends.append("end")
+        output.stop_at(5)
+        content = b"".join([chunk.data async for chunk in output])
+
+    assert content == b"one\r\n"
+    assert output.end is None
+    assert ends == []
