@@ -6,6 +6,7 @@ from typing import cast
 from agent.errors import (
     AgentError,
     ConflictError,
+    GoneError,
     InvalidRequestError,
     NotFoundError,
     StorageFullError,
@@ -14,7 +15,15 @@ from agent.errors import (
     UnavailableError,
 )
 from agent.keeper.frames import Header, Json
-from agent.keeper.shapes import Exit, Job, RunResult, Spec, SpoolFile
+from agent.keeper.shapes import (
+    Chunk,
+    Exit,
+    Job,
+    Piece,
+    RunResult,
+    Spec,
+    SpoolFile,
+)
 
 
 class KeeperGoneError(UnavailableError):
@@ -37,6 +46,7 @@ class StartError(AgentError):
 _KINDS: dict[str, type[AgentError]] = {
     "not-found": NotFoundError,
     "conflict": ConflictError,
+    "gone": GoneError,
     "invalid": InvalidRequestError,
     "too-many": TooManyError,
     "full": TooLargeError,
@@ -98,6 +108,23 @@ def job_of(told: Json) -> Job:
     summary = dict(cast("Header", told))
     ended = summary.pop("exit")
     return Job(exit=exit_of(ended) if ended else None, **summary)  # type: ignore[arg-type] # as above
+
+
+def piece_of(header: Header, payload: bytes) -> Piece:
+    """Return a piece of a job's output."""
+    chunks = []
+    start = 0
+    for run in cast("list[tuple[int, int, float, int]]", header["runs"]):
+        offset, stream, at, size = run
+        content = payload[start : start + size]
+        chunks.append(Chunk(offset=offset, stream=stream, time=at, data=content))
+        start += size
+    return Piece(
+        chunks=tuple(chunks),
+        size=cast("int", header["size"]),
+        dropped_bytes=cast("int", header["dropped_bytes"]),
+        closed=cast("bool", header["closed"]),
+    )
 
 
 def result_of(header: Header, payload: bytes) -> RunResult:

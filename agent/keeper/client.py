@@ -25,6 +25,7 @@ from agent.keeper.answers import (
     exit_of,
     header_of,
     job_of,
+    piece_of,
     result_of,
 )
 from agent.keeper.following import WINDOW_BYTES, Subscription
@@ -43,6 +44,7 @@ from agent.keeper.shapes import (
     End,
     Exit,
     Job,
+    Piece,
     RunResult,
     Spec,
     SpoolFile,
@@ -50,13 +52,14 @@ from agent.keeper.shapes import (
 from agent.settings import Settings
 
 __all__ = [
-    "Chunk",
     "UNSEEN",
+    "Chunk",
     "End",
     "Exit",
     "Job",
     "Keeper",
     "KeeperGoneError",
+    "Piece",
     "RunResult",
     "Spec",
     "SpoolFile",
@@ -138,11 +141,11 @@ class Keeper:
 
     async def ready(self) -> None:
         """Say that requests are served."""
-        await self._ask("ready")
+        await self.request("ready")
 
     async def drained(self) -> None:
         """Say that nothing is under way any more, after `on_drain`."""
-        await self._ask("drained")
+        await self.request("drained")
 
     async def aclose(self) -> None:
         """Close the line; jobs are untouched."""
@@ -166,7 +169,7 @@ class Keeper:
             InvalidRequestError: What no process can be given.
             StorageFullError: There is no room for the script.
         """
-        header, payload = await self._ask("run", spec.script or b"", header_of(spec))
+        header, payload = await self.request("run", spec.script or b"", header_of(spec))
         return result_of(header, payload)
 
     async def forget(self, job_id: str) -> None:
@@ -176,7 +179,7 @@ class Keeper:
             ConflictError: It has not ended.
         """
         if job_id:
-            await self._ask("forget", b"", {"job": job_id})
+            await self.request("forget", b"", {"job": job_id})
 
     async def spawn(self, spec: Spec) -> Job:
         """Start a job that stays until it is forgotten.
@@ -186,7 +189,7 @@ class Keeper:
             TooManyError: As many jobs as allowed are running.
             StorageFullError: There is no room for the script.
         """
-        header, _ = await self._ask("spawn", spec.script or b"", header_of(spec))
+        header, _ = await self.request("spawn", spec.script or b"", header_of(spec))
         return job_of(header["job"])
 
     async def info(self, job_id: str) -> Job:
@@ -195,12 +198,12 @@ class Keeper:
         Raises:
             NotFoundError: There is no such job.
         """
-        header, _ = await self._ask("info", b"", {"job": job_id})
+        header, _ = await self.request("info", b"", {"job": job_id})
         return job_of(header["job"])
 
     async def list(self) -> tuple[Job, ...]:
         """Return all jobs, oldest first."""
-        _, payload = await self._ask("list")
+        _, payload = await self.request("list")
         return tuple(map(job_of, cast("tuple[Json]", load(payload)["jobs"])))
 
     async def wait(self, job_id: str) -> Exit:
@@ -219,7 +222,7 @@ class Keeper:
         return await asyncio.shield(task)
 
     async def _wait(self, job_id: str) -> Exit:
-        header, _ = await self._ask("wait", b"", {"job": job_id})
+        header, _ = await self.request("wait", b"", {"job": job_id})
         return exit_of(header["exit"])
 
     def _waited(self, job_id: str, task: asyncio.Task[Exit]) -> None:
@@ -235,7 +238,7 @@ class Keeper:
             NotFoundError: There is no such job.
             ConflictError: It has ended; nothing was signalled.
         """
-        await self._ask(
+        await self.request(
             "signal", b"", {"job": job_id, "signal": signum, "group": group}
         )
 
@@ -252,7 +255,7 @@ class Keeper:
         Raises:
             NotFoundError: There is no such job.
         """
-        header, _ = await self._ask("end", b"", {"job": job_id, "grace_s": grace_s})
+        header, _ = await self.request("end", b"", {"job": job_id, "grace_s": grace_s})
         return cast("int", header["left"])
 
     async def write(self, job_id: str, data: bytes) -> None:
@@ -262,11 +265,21 @@ class Keeper:
             TooLargeError: It has not read the MiB that is queued; nothing was added.
             ConflictError: It takes no input, or none any more.
         """
-        await self._ask("write", data, {"job": job_id})
+        await self.request("write", data, {"job": job_id})
 
     async def close_stdin(self, job_id: str) -> None:
         """Give a job the end of its input, after all that was written before."""
-        await self._ask("eof", b"", {"job": job_id})
+        await self.request("eof", b"", {"job": job_id})
+
+    async def read(self, job_id: str, offset: int = 0) -> Piece:
+        """Return a piece of what is stored of a job's output, from an offset on.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: It is one that is answered as a whole.
+        """
+        question: Header = {"job": job_id, "offset": offset}
+        return piece_of(*await self.request("read", b"", question))
 
     async def resize(self, job_id: str, rows: int, columns: int) -> None:
         """Set the size of a job's terminal.
@@ -275,7 +288,7 @@ class Keeper:
             ConflictError: It has no terminal, or none any more.
         """
         size: Header = {"job": job_id, "rows": rows, "columns": columns}
-        await self._ask("resize", b"", size)
+        await self.request("resize", b"", size)
 
     def subscribe(
         self, job_id: str, offset: int = 0, *, window_bytes: int = WINDOW_BYTES
@@ -298,12 +311,12 @@ class Keeper:
 
     async def environment(self) -> dict[str, str]:
         """Return the base environment of new jobs."""
-        _, payload = await self._ask("env.get")
+        _, payload = await self.request("env.get")
         return cast("dict[str, str]", load(payload)["env"])
 
     async def set_environment(self, variables: Mapping[str, str]) -> None:
         """Replace the base environment of new jobs, for this and later apis."""
-        await self._ask("env.set", dump({"env": dict(variables)}))
+        await self.request("env.set", dump({"env": dict(variables)}))
 
     async def kv_set(self, name: str, value: bytes) -> None:
         """Keep bytes under a name, for this and later apis; in memory only.
@@ -311,28 +324,28 @@ class Keeper:
         Raises:
             TooLargeError: No room is left (4 MiB in all).
         """
-        await self._ask("kv.set", value, {"name": name})
+        await self.request("kv.set", value, {"name": name})
 
     async def kv_get(self, name: str) -> bytes | None:
         """Return what is kept under a name, or None."""
         try:
-            _, payload = await self._ask("kv.get", b"", {"name": name})
+            _, payload = await self.request("kv.get", b"", {"name": name})
         except NotFoundError:
             return None
         return payload
 
     async def kv_delete(self, name: str) -> None:
         """Drop what is kept under a name, if anything."""
-        await self._ask("kv.delete", b"", {"name": name})
+        await self.request("kv.delete", b"", {"name": name})
 
     async def kv_list(self) -> tuple[str, ...]:
         """Return the names under which something is kept."""
-        _, payload = await self._ask("kv.list")
+        _, payload = await self.request("kv.list")
         return tuple(cast("tuple[str]", load(payload)["names"]))
 
     async def stats(self) -> dict[str, int | float]:
         """Return the keeper's numbers: jobs, bytes, descriptors, restarts and so on."""
-        header, _ = await self._ask("stats")
+        header, _ = await self.request("stats")
         return {
             name: value
             for name, value in header.items()
@@ -341,9 +354,15 @@ class Keeper:
 
     # -- the line -----------------------------------------------------------------
 
-    async def _ask(
+    async def request(
         self, operation: str, payload: bytes = b"", header: Header | None = None
     ) -> Answer:
+        """Send a request and return its answer: header and payload.
+
+        Raises:
+            AgentError: It was refused; the type says why.
+            KeeperGoneError: There is nobody to answer.
+        """
         number = self._count = self._count + 1
         self.post({"id": number, "op": operation, **(header or {})}, payload)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -380,7 +399,7 @@ class Keeper:
 
     async def ask(self, operation: str, header: Header) -> Header:
         """Send a request and return its answer."""
-        answer, _ = await self._ask(operation, b"", header)
+        answer, _ = await self.request(operation, b"", header)
         return answer
 
     def _frame(self, header: Header, payload: bytes) -> None:

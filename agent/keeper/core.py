@@ -17,6 +17,7 @@ from agent.keeper.log import say
 from agent.keeper.loop import READ, Loop
 from agent.keeper.notify import Notifier
 from agent.keeper.options import Options
+from agent.keeper.sessions import Sessions
 from agent.keeper.spawn import Spawner
 from agent.keeper.state import State
 from agent.keeper.stop import Stop
@@ -64,6 +65,7 @@ class Core:
         self.jobs = Jobs(
             self.loop, state, spawner, options.work_dir, options.max_commands
         )
+        self.sessions = Sessions(self.loop, state, self.jobs)
         environment = base_environment(dict(os.environb))
         self.jobs.environment = environment
         self.api = ApiProcess(

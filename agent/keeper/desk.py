@@ -16,8 +16,9 @@ from agent.keeper.job import Job
 from agent.keeper.jobs import Jobs, terminal_size
 from agent.keeper.link import Link
 from agent.keeper.log import say
-from agent.keeper.logs import Ring, Spool
+from agent.keeper.logs import Ring, Run, Spool
 from agent.keeper.loop import Loop
+from agent.keeper.sessions import PIECE_BYTES, Sessions, page
 from agent.keeper.store import Store
 from agent.keeper.subscription import Feeder
 
@@ -32,6 +33,7 @@ class House(Protocol):
     """What the keeper as a whole knows and is told."""
 
     jobs: Jobs
+    sessions: Sessions
     store: Store
     loop: Loop
     grace_s: float
@@ -57,6 +59,7 @@ class Desk:
     ) -> None:
         self._house = house
         self._jobs = house.jobs
+        self._sessions = house.sessions
         self._store = house.store
         self._on_ready = on_ready
         self._on_drained = on_drained
@@ -87,6 +90,12 @@ class Desk:
             "kv.delete": self._store_delete,
             "kv.list": self._store_list,
             "stats": self._stats,
+            "read": self._read,
+            "session.create": self._session_create,
+            "session.list": self._session_list,
+            "session.info": self._session_info,
+            "session.exec": self._session_exec,
+            "session.end": self._session_end,
         }
         self.answered = time.monotonic()
 
@@ -256,6 +265,39 @@ class Desk:
         self._jobs.forget(fields.text(header, "job"))
         self._answer(number, {})
 
+    # -- sessions -----------------------------------------------------------------
+
+    def _session_create(self, number: int, header: Header, _payload: bytes) -> None:
+        self._answer(number, {"session": self._sessions.create(header).summary()})
+
+    def _session_list(self, number: int, _header: Header, _payload: bytes) -> None:
+        told: list[Json] = [each.summary() for each in self._sessions.all()]
+        self._answer(number, {}, dump({"sessions": told}))
+
+    def _session_info(self, number: int, header: Header, _payload: bytes) -> None:
+        session = self._sessions.get(header)
+        commands, following = page(session, max(0, fields.whole(header, "first", 0)))
+        told: Header = {"commands": commands, "next": following}
+        self._answer(number, {"session": session.summary()}, dump(told))
+
+    def _session_exec(self, number: int, header: Header, payload: bytes) -> None:
+        is_waited_for = fields.flag(header, "wait")
+        command = self._sessions.run(header, payload)
+        if not is_waited_for:
+            self._answer(number, {"job": command.id})
+            return
+
+        def done(job: Job) -> None:
+            self._answer_piece(number, job, 0, {"exit": job.exit_record()})
+
+        command.waiting.append(done)
+
+    def _session_end(self, number: int, header: Header, _payload: bytes) -> None:
+        def done(left: int) -> None:
+            self._answer(number, {"left": left})
+
+        self._sessions.end(header, done)
+
     # -- followers ----------------------------------------------------------------
 
     def _subscribe(self, number: int, header: Header, _payload: bytes) -> None:
@@ -281,6 +323,27 @@ class Desk:
         self._feeder.add(subscription, job, offset, credit)
         self._answer(number, {"offset": offset, "first_offset": output.first_offset})
 
+    def _read(self, number: int, header: Header, _payload: bytes) -> None:
+        job = self._job(header)
+        self._answer_piece(number, job, max(0, fields.whole(header, "offset", 0)), {})
+
+    def _answer_piece(self, number: int, job: Job, offset: int, facts: Header) -> None:
+        """Answer with what is stored from an offset on, at most a piece of it."""
+        output = job.output
+        if isinstance(output, Spool):
+            raise Refusal("conflict", f"job {job.id} is answered as a whole")
+        offset = max(offset, output.first_offset)
+        runs: list[Run] = []
+        content = b""
+        if offset < output.size:
+            record = output.locate(offset)
+            runs, content, _ = output.read(offset, record, PIECE_BYTES)
+        facts["runs"] = [[run.offset, run.stream, run.time, run.size] for run in runs]
+        facts["size"] = output.size
+        facts["dropped_bytes"] = output.dropped
+        facts["closed"] = job.closed
+        self._answer(number, facts, content)
+
     def _credit(self, _number: int, header: Header, _payload: bytes) -> None:
         if self._feeder is not None:
             size = max(0, fields.whole(header, "bytes"))
@@ -289,6 +352,9 @@ class Desk:
     def _unsubscribe(self, _number: int, header: Header, _payload: bytes) -> None:
         if self._feeder is not None:
             self._feeder.remove(fields.whole(header, "sub"))
+        output = self._job(header).output
+        if isinstance(output, Ring):
+            output.saw(fields.whole(header, "offset", 0))
 
     # -- environment and store ----------------------------------------------------
 
@@ -321,6 +387,3 @@ class Desk:
 
 def _unknown(_number: int, header: Header, _payload: bytes) -> None:
     raise Refusal("invalid", f"no such operation: {header.get('op')!r}")
-        output = self._job(header).output
-        if isinstance(output, Ring):
-            output.saw(fields.whole(header, "offset", 0))

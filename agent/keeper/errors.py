@@ -5,8 +5,8 @@ class Refusal(Exception):  # noqa: N818 - the word of the protocol
     """A request that is not granted.
 
     Args:
-        kind: `not-found`, `conflict`, `invalid`, `too-many`, `full`, `start-failed` or
-            `os`.
+        kind: `not-found`, `conflict`, `gone`, `invalid`, `too-many`, `full`,
+            `start-failed` or `os`.
         message: Names the thing and the reason.
         number: The `errno` of the failed system call, where there was one.
     """

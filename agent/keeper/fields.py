@@ -80,6 +80,16 @@ def arguments(header: Header, name: str) -> list[bytes]:
     return [raw(each) if isinstance(each, str) else _refuse(name) for each in value]
 
 
+def texts(header: Header, name: str) -> list[str]:
+    """Return a list of strings; absent is empty."""
+    value = header.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _wrong(name, "a list of strings")
+    return [each if isinstance(each, str) else _refused(name) for each in value]
+
+
 def variables(header: Header, name: str) -> dict[bytes, bytes]:
     """Return an environment, as bytes; absent is empty."""
     value = header.get(name)
@@ -98,4 +108,8 @@ def variables(header: Header, name: str) -> dict[bytes, bytes]:
 
 
 def _refuse(name: str) -> bytes:
+    raise _wrong(name, "a list of strings")
+
+
+def _refused(name: str) -> str:
     raise _wrong(name, "a list of strings")

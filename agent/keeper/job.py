@@ -13,13 +13,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from agent.keeper import spawn
 from agent.keeper.brake import Brake, Reader
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.ladder import Ladder
-from agent.keeper.logs import Log, Ring, Spool
+from agent.keeper.logs import Run, Spool
 from agent.keeper.loop import Loop, Timer
 from agent.keeper.state import write_exit
 from agent.keeper.stdin import Stdin, Terminal
@@ -58,21 +59,76 @@ class Terms:
         self.size = (0, 0)
 
 
+class Output(Protocol):
+    """Where a job's output goes, and whence it is read."""
+
+    total: int
+
+    @property
+    def first_offset(self) -> int:
+        """The oldest byte that is there."""
+
+    @property
+    def size(self) -> int:
+        """The offset after the last byte that is there."""
+
+    @property
+    def dropped(self) -> int:
+        """Bytes that were not kept."""
+
+    def append(self, view: memoryview, stream: int) -> None:
+        """Store bytes of a stream."""
+
+    def read(
+        self, offset: int, record: int, limit: int
+    ) -> tuple[list[Run], bytes, int]:
+        """Return what is stored from an offset on."""
+
+    def locate(self, offset: int) -> int:
+        """Return the record that holds an offset."""
+
+    def seal(self) -> None:
+        """Take note that nothing more comes."""
+
+    def hold(self) -> None:
+        """Stay readable for a reader."""
+
+    def release(self) -> None:
+        """Take back one `hold`."""
+
+    def remove(self) -> None:
+        """Delete what is stored."""
+
+
 class Exit:
     """How a job ended, as it is told and written down."""
 
     __slots__ = ("code", "ended", "lasted_s", "reason", "signal", "usage")
 
     def __init__(
-        self, status: int, why: str, lasted_s: float, usage: tuple[float, float, int]
+        self,
+        code: int,
+        reason: str = "",
+        usage: tuple[float, float, int] = (0.0, 0.0, 0),
+        *,
+        signal: int = 0,
     ) -> None:
-        code = os.waitstatus_to_exitcode(status)
-        self.code = 128 - code if code < 0 else code
-        self.signal = max(0, -code)
-        self.reason = why or ("signalled" if self.signal else "exited")
+        self.code = code
+        self.signal = signal
+        self.reason = reason or ("signalled" if signal else "exited")
         self.ended = time.time()
-        self.lasted_s = lasted_s
+        self.lasted_s = 0.0
         self.usage = usage
+
+    @classmethod
+    def of_status(
+        cls, status: int, why: str, usage: tuple[float, float, int]
+    ) -> "Exit":
+        """Return what a wait status stands for; `why` it was ended, if it was."""
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return cls(128 - code, why, usage, signal=-code)
+        return cls(code, why, usage)
 
 
 class Job:
@@ -84,7 +140,7 @@ class Job:
         output: Where its output goes.
     """
 
-    def __init__(self, loop: Loop, job_id: str, output: Log | Spool | Ring) -> None:
+    def __init__(self, loop: Loop, job_id: str, output: Output | Spool) -> None:
         self._loop = loop
         self.id = job_id
         self.output = output
@@ -96,6 +152,8 @@ class Job:
         self.ending = ""
         """Why it is being ended, if it is: `timeout` or `deleted`."""
         self.ladder: Ladder | None = None
+        self.owned = False
+        """Whether it belongs to a session, and is forgotten with that only."""
         self.waiting: list[Callable[[Job], None]] = []
         self.readers: list[Reader] = []
         self._began = time.monotonic()
@@ -128,10 +186,14 @@ class Job:
 
     def leader_exited(self, status: int, usage: tuple[float, float, int]) -> None:
         """Take note of the leader's end, as wait4(2) told it."""
+        self.conclude(Exit.of_status(status, self.ending, usage))
+
+    def conclude(self, how: Exit) -> None:
+        """Take note of the end; it is published once the output is complete."""
         if self._limit is not None:
             self._limit.cancel()
-        lasted_s = time.monotonic() - self._began
-        self.exit = Exit(status, self.ending, lasted_s, usage)
+        how.lasted_s = time.monotonic() - self._began
+        self.exit = how
         self.state = "draining"
         if self.terms.script is not None:
             with contextlib.suppress(OSError):
@@ -278,6 +340,10 @@ class Job:
             (os.killpg if group else os.kill)(self.pid, number)
         except (OSError, OverflowError) as error:
             raise Refusal("invalid", f"signal {number}: {error}") from error
+
+    def input_names(self) -> frozenset[str]:
+        """Return what its input is called in /proc/<pid>/fd."""
+        return self._stdin.names() if self._stdin is not None else frozenset()
 
     def pipes(self) -> frozenset[str]:
         """Return the names of the pipes that what came of it may still hold."""

@@ -11,6 +11,7 @@ from agent.keeper.job import Job
 from agent.keeper.ladder import Ladder, Scope
 from agent.keeper.logs import Log, Memory, Ring, Spool
 from agent.keeper.loop import Loop
+from agent.keeper.short_log import ShortLog
 from agent.keeper.spawn import Plan, Spawner
 from agent.keeper.state import State
 
@@ -51,10 +52,12 @@ class Jobs:
         self._by_id: dict[str, Job] = {}
         self._by_pid: dict[int, Job] = {}
         self._memory = Memory()
+        self._short = Memory()
         # Part of every id: an agent may run inside another one's job, and the tags of
         # the two must not be mistaken for each other.
         self._life = os.urandom(4).hex()
         self._count = 0
+        self._adopted: set[str] = set()
         self._pumped = 0
         self._dropped = 0
         self.environment: dict[bytes, bytes] = {}
@@ -115,13 +118,43 @@ class Jobs:
         log.create()
         return log
 
+    def start_shell(self, header: Header, shell: Callable[[str], Job]) -> Job:
+        """Start the shell of a session.
+
+        Args:
+            header: As for `spawn`; its output is the session's.
+            shell: Makes the job, given its name.
+
+        Raises:
+            Refusal: It cannot be started.
+        """
+        self._admit()
+        job = shell(self._new_id())
+        return self._launch(job, {**header, "output": "split", "stdin": "pipe"}, b"")
+
+    def adopt(self, job: Job) -> None:
+        """Make a job known that is no process of its own: a session's command.
+
+        Raises:
+            Refusal: `conflict`, when there is one of that name.
+        """
+        if job.id in self._by_id:
+            raise Refusal("conflict", f"job {job.id} exists")
+        self._by_id[job.id] = job
+        self._adopted.add(job.id)
+
+    def drop(self, job: Job) -> None:
+        """Forget what belongs to a session."""
+        self._remove(job)
+
     def _admit(self) -> None:
         if self.closing:
             raise Refusal("conflict", "the agent is shutting down")
         if len(self._by_pid) >= self._max_running:
             raise Refusal("too-many", f"{self._max_running} commands are running")
-        if len(self._by_id) >= self._max_running * RECORDS_PER_RUNNING:
-            raise Refusal("too-many", f"{len(self._by_id)} commands are remembered")
+        remembered = len(self._by_id) - len(self._adopted)
+        if remembered >= self._max_running * RECORDS_PER_RUNNING:
+            raise Refusal("too-many", f"{remembered} commands are remembered")
 
     def _new_id(self) -> str:
         self._count += 1
@@ -151,6 +184,13 @@ class Jobs:
             job.limit(timeout_s, lambda: self._timed_out(job))
         return job
 
+    def new_log(self, job_id: str, max_bytes: int) -> ShortLog:
+        """Return where the output of a session's command goes."""
+        path = self._state.spool_path(job_id)
+        return ShortLog(
+            self._state, f"{path}.log", f"{path}.index", max_bytes, self._short
+        )
+
     def _plan(self, job: Job, header: Header) -> Plan:
         argv = fields.arguments(header, "argv")
         cwd = fields.raw(fields.text(header, "cwd", ""))
@@ -159,6 +199,8 @@ class Jobs:
             **fields.variables(header, "env"),
             b"TOOLBOX_OWNER": job.terms.tag,
         }
+        for name in fields.texts(header, "unset"):
+            environment.pop(fields.raw(name), None)
         plan = Plan(argv, os.path.join(self._work_dir, cwd), environment)
         plan.output = job.terms.mode = fields.choice(
             header, "output", ("merged", "split", "pty")
@@ -264,12 +306,13 @@ class Jobs:
         job = self._by_id.get(job_id)
         if job is None:
             return
-        if job.state != "finished":
-            raise Refusal("conflict", f"job {job_id} has not ended")
+        if job.state != "finished" or job.owned:
+            raise Refusal("conflict", f"job {job_id} is still needed")
         self._remove(job)
 
     def _remove(self, job: Job) -> None:
         self._by_id.pop(job.id, None)
+        self._adopted.discard(job.id)
         for reader in list(job.readers):
             reader.drop("forgotten")
         self._pumped += job.output.total

@@ -192,6 +192,55 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of a job's output from some offset on, or the beginning of that.
+
+    Attributes:
+        chunks: Runs of bytes of one stream, in their order.
+        size: The offset after the last byte that is stored; there is more to be read
+            when it is past the end of the last chunk.
+        dropped_bytes: What the job wrote but the log did not keep.
+        closed: Whether no byte can come any more.
+    """
+
+    chunks: tuple[Chunk, ...]
+    size: int
+    dropped_bytes: int
+    closed: bool
+
+
+class SessionCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command of a session.
+
+    Attributes:
+        text: As it was sent.
+        exit_code: None while it is queued or running.
+    """
+
+    id: str
+    text: str
+    exit_code: int | None
+
+
+class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as the keeper knows it.
+
+    Attributes:
+        name: The client's name for it.
+        pid: Of its shell.
+        job: The shell's job.
+        ended: Whether its shell has ended, or is being ended.
+        commands: How many it remembers.
+    """
+
+    name: str
+    pid: int
+    job: str
+    started: float
+    ended: bool
+    commands: int
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """Why a subscription is over.
 

@@ -79,8 +79,18 @@ class State:
             self._make()
             return os.open(path, _FLAGS, 0o600)
 
+    def make_directory(self, path: str) -> None:
+        """Make a directory that is not kept; does nothing when it is there."""
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            self._make()
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            _check(path)
+
     def drop(self, path: str) -> None:
-        """Remove a file; it may be gone already."""
+        """Remove a file or a directory; it may be gone already."""
         _discard(path)
 
     def drop_job(self, job_id: str) -> None:

@@ -57,6 +57,12 @@ class Stdin:
             os.close(self._fd)
             self._fd = -1
 
+    def names(self) -> frozenset[str]:
+        """Return what the pipe is called in /proc/<pid>/fd, on either side."""
+        if self._fd < 0:
+            return frozenset()
+        return frozenset((f"pipe:[{os.fstat(self._fd).st_ino}]",))
+
     def _flush(self) -> None:
         try:
             written = os.write(self._fd, self._queue) if self._queue else 0

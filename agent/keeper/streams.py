@@ -81,6 +81,11 @@ class Streams:
         """From now on store nothing of what is read."""
         self._store = _nowhere
 
+    def close_all(self) -> None:
+        """Read no more, though somebody may still write."""
+        for fd in list(self._open):
+            self._close(fd)
+
     # A terminal is one descriptor for both directions.
 
     def write_too(self, write: Callable[[], None]) -> None:
