@@ -96,7 +96,7 @@ class Archives:
         root = self._paths.resolve(path)
         with told_as(path):
             make_directories(os.path.realpath(root))
-            unpacking = Unpacking(root, self._journal, expected)
+            unpacking = Unpacking(root, path, self._journal, expected)
         return unpacking.run(pieces)
 
 

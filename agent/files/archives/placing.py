@@ -15,6 +15,7 @@ from contextlib import suppress
 from agent.errors import TooLargeError, TooManyError
 from agent.files.archives.tar_reading import ArchiveEntry, EntryKind
 from agent.files.journal import Journal, temporary_name
+from agent.files.paths import tell_as
 from agent.wire import printable
 
 ENTRIES_MAX = 1_000_000
@@ -98,6 +99,13 @@ class Placing:
             self._skip(entry.name, str(reason))
         except (NotADirectoryError, IsADirectoryError, FileExistsError):
             self._skip(entry.name, "something else is in the way")
+        except ConnectionError:
+            # Of the client, who sends no more content.
+            raise
+        except OSError as error:
+            # Named as in the archive, not as the temporary file.
+            tell_as(error, entry.name)
+            raise
 
     def finish(self) -> None:
         """Give the new directories their modes and times, the deepest first."""

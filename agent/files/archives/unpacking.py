@@ -16,6 +16,7 @@ from agent.files.archives.models import ArchiveFormat, Extracted
 from agent.files.archives.placing import NAME_BYTES_MAX, Placing
 from agent.files.archives.tar_reading import ArchiveEntry, EntryKind, TarReader
 from agent.files.journal import Journal
+from agent.files.paths import tell_as
 
 TIME_LIMIT_S = 3600.0
 """For one archive, however slowly it comes."""
@@ -31,14 +32,16 @@ class Unpacking:
 
     Args:
         root: The directory to unpack to, which is there.
+        given: The same as the client named it.
         journal: Remembers temporary files.
         expected: The format, or None to find out.
     """
 
     def __init__(
-        self, root: str, journal: Journal, expected: ArchiveFormat | None
+        self, root: str, given: str, journal: Journal, expected: ArchiveFormat | None
     ) -> None:
         self._root = root
+        self._given = given
         self._expected = expected
         self._placing = Placing(root, journal)
         self._deadline = time.monotonic() + TIME_LIMIT_S
@@ -55,6 +58,12 @@ class Unpacking:
                 self._unpack(self._counted(pieces))
             except AgentError as error:
                 error.message += f"; {placing.entries} entries were unpacked before"
+                raise
+            except OSError as error:
+                name = error.filename or self._given
+                tell_as(
+                    error, f"{name}; {placing.entries} entries were unpacked before"
+                )
                 raise
             return Extracted(
                 entries=placing.entries,

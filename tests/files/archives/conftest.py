@@ -1,5 +1,6 @@
 """A server with the archive routes, and trees to pack."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -30,5 +31,7 @@ async def unpack(
 ) -> tuple[int, dict[str, Any]]:
     """Unpack an archive; return the status and the answer."""
     url = agent.at("/files/extract", str(path), **query)
+    if isinstance(archive, bytes):
+        archive = io.BytesIO(archive)
     async with agent.client.post(url, data=archive) as answer:
         return answer.status, await answer.json()

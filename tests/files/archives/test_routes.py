@@ -9,11 +9,14 @@ import subprocess
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.files.archives import placing
+from agent.files.archives.archives import UNPACKING_MAX
+from agent.web.server import DISPATCHER
 from tests.files.archives.conftest import pack, unpack
 from tests.files.conftest import Agent, settled, strays
 
@@ -415,18 +418,83 @@ async def test_entries_are_bounded(
     assert "2 entries were unpacked before" in answer["message"]
 
 
-async def test_a_client_that_leaves_leaves_no_temporary_file(agent: Agent) -> None:
-    archive = tar_of(entry("a"), content=os.urandom(1_000_000))
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_a_client_that_leaves_half_way_leaves_whole_files_only(
+    agent: Agent, suffix: str
+) -> None:
+    tree = agent.work_dir / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(b"whole")
+    (tree / "b").write_bytes(os.urandom(3_000_000))
+    archive = await pack(agent, "tree", suffix)
+    out = agent.work_dir / "out"
+    out.mkdir()
+    (out / "b").write_bytes(b"old")
     url = agent.at("/files/extract", "out")
     head = agent.head("POST", url, Content_Length=len(archive))
-    out = agent.work_dir / "out"
-    async with agent.connection() as (_, writer):
-        writer.write(head + archive[:500_000])
-        await writer.drain()
-        await settled(lambda: strays(agent.work_dir))
 
-    await settled(lambda: not strays(agent.work_dir))
-    assert await asyncio.to_thread(os.listdir, out) == []
+    # One after the other, so that each would keep a place that the next one needs.
+    for _ in range(UNPACKING_MAX + 1):
+        async with agent.connection() as (_, writer):
+            writer.write(head + archive[:2_000_000])
+            await writer.drain()
+            if suffix != "zip":
+                await settled(lambda: strays(out))
+        await settled(lambda: agent.app[DISPATCHER].in_flight == 0)
+
+    assert await asyncio.to_thread(strays, out) == []
+    assert (out / "b").read_bytes() == b"old"
+    assert listed(out) == (["b"] if suffix == "zip" else ["a", "b"])
+    status, answer = await unpack(agent, "out", archive)
+    assert (status, answer["entries"]) == (200, 2)
+
+
+@pytest.fixture
+def small_disk(agent: Agent) -> Iterator[Path]:
+    """Give a file system of 1 MiB, below the work dir."""
+    disk = agent.work_dir / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk)
+    yield disk
+    run("umount", disk)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("suffix", FORMATS)
+async def test_a_full_disk_keeps_the_old_file_and_those_before_it(
+    agent: Agent, small_disk: Path, suffix: str
+) -> None:
+    tree = agent.work_dir / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(b"fits")
+    (tree / "b").write_bytes(bytes(5_000_000))
+    (tree / "c").write_bytes(b"never reached")
+    (small_disk / "b").write_bytes(b"old")
+
+    status, answer = await unpack(agent, "disk", await pack(agent, "tree", suffix))
+
+    assert (status, answer["code"]) == (507, "INSUFFICIENT_STORAGE")
+    assert answer["message"] == (
+        "no space left on device: b; 1 entries were unpacked before"
+    )
+    assert listed(small_disk) == ["a", "b"]
+    assert (small_disk / "a").read_bytes() == b"fits"
+    assert (small_disk / "b").read_bytes() == b"old"
+
+
+@pytest.mark.root
+async def test_a_disk_that_cannot_take_a_zip_stays_as_it_was(
+    agent: Agent, small_disk: Path
+) -> None:
+    (agent.work_dir / "a").write_bytes(os.urandom(5_000_000))
+
+    status, answer = await unpack(agent, "disk", await pack(agent, "a", "zip"))
+
+    assert (status, answer["code"]) == (507, "INSUFFICIENT_STORAGE")
+    assert answer["message"] == (
+        "no space left on device: disk; 0 entries were unpacked before"
+    )
+    assert listed(small_disk) == []
 
 
 async def test_a_client_that_leaves_a_download_leaves_nothing_open(
