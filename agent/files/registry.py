@@ -229,8 +229,12 @@ class Files:
         download = BulkDownload(self.paths, self.transfers, boundary, explain)
         await download.send(wanted, wire)
 
-    async def upload(self, path: str, headers: Mapping[str, str], body: Body) -> int:
-        """Store a body, or the field `file` of a form, at `path`; return its size.
+    async def upload(
+        self, path: str, headers: Mapping[str, str], body: Body
+    ) -> str | None:
+        """Store a body, or the field `file` of a form, at `path`; return its tag.
+
+        The tag is the ETag that a download of this version has; devices have none.
 
         Raises:
             PreconditionError: The client knows another version of the file.
@@ -246,8 +250,10 @@ class Files:
             await self.transfers.run(check)
         sink = self._sink(path, check)
         if boundary is None:
-            return await store_body(sink, body)
-        return await store_form(sink, Form(boundary), body)
+            await store_body(sink, body)
+        else:
+            await store_form(sink, Form(boundary), body)
+        return sink.tag
 
     async def upload_many(self, content_type: str, body: Body) -> BulkOutcome:
         """Store the files of a form; what fails is told in the outcome."""

@@ -8,22 +8,26 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from agent.errors import AgentError, InvalidRequestError
+from agent.files.content import Content
 from agent.files.forms import Event, Form, PartBegin, Piece
 from agent.files.models import StoredFile
 from agent.files.paths import told_as
+from agent.files.ranges import Version
+from agent.files.receiving import Inlet
 from agent.files.threads import Threads
 from agent.files.writing import Buffer, Upload
 from agent.wire import printable
 
 T = TypeVar("T")
 
-Body = AsyncIterator[bytes]
+Body = AsyncIterator[bytes] | Inlet
 """A request's body; it ends without an error only when all of it came."""
 Check = Callable[[], None]
 """Looks at the file that is there, in a worker thread."""
@@ -77,12 +81,28 @@ class Sink:
         """What was being done last, for error texts."""
         return self._upload.step
 
+    @property
+    def tag(self) -> str | None:
+        """The strong tag of the file that was put where it belongs; devices have none."""
+        status = self._upload.status
+        return None if status is None else Version(Content(-1, status)).tag
+
     async def add(self, piece: Buffer) -> None:
         """Take more content."""
-        self._pieces.append(bytes(piece) if len(piece) < COPIED_BYTES else piece)
-        self._gathered_bytes += len(piece)
+        self._gather(piece)
         if self._gathered_bytes >= BATCH_BYTES or len(self._pieces) >= BATCH_PIECES:
             await self._threads.run(self._write)
+
+    def take(self, piece: Buffer) -> None:
+        """Take more content as `add` does, but in a worker thread."""
+        self._gather(piece)
+        # At once, because it still is in the processor's cache.
+        if self._gathered_bytes >= COPIED_BYTES or len(self._pieces) >= BATCH_PIECES:
+            self._write()
+
+    def _gather(self, piece: Buffer) -> None:
+        self._pieces.append(bytes(piece) if len(piece) < COPIED_BYTES else piece)
+        self._gathered_bytes += len(piece)
 
     async def finish(self) -> int:
         """Put the file where it belongs; return its size in bytes."""
@@ -136,9 +156,17 @@ async def store_body(sink: Sink, body: Body) -> int:
         AgentError: It cannot be stored there.
         OSError: The system refuses.
     """
+
+    def take(piece: bytes) -> bool:
+        sink.take(piece)
+        return True
+
     try:
-        async for chunk in body:
-            await sink.add(chunk)
+        if isinstance(body, Inlet):
+            await body.pour(take)
+        else:
+            async for chunk in body:
+                await sink.add(chunk)
         return await sink.finish()
     except BaseException:
         await sink.abandon()
@@ -155,28 +183,49 @@ async def store_form(sink: Sink, form: Form, body: Body) -> int:
         InvalidRequestError: It is no multipart form, or has no such part.
         OSError: The system refuses.
     """
-    current = ""
-    seen = False
+    part = _FilePart(form)
+
+    def take(chunk: bytes) -> bool:
+        for piece in part.pick(chunk):
+            sink.take(piece)
+        return True
+
     try:
-        async for chunk in body:
-            for event in form.feed(chunk):
-                if isinstance(event, PartBegin):
-                    # Of several files the first one counts.
-                    current = "" if seen else event.name
-                    seen = seen or event.name == "file"
-                elif isinstance(event, Piece) and current == "file":
-                    await sink.add(event.data)
-        form.finish()
-        _require_file(seen)
+        if isinstance(body, Inlet):
+            await body.pour(take)
+        else:
+            async for chunk in body:
+                for piece in part.pick(chunk):
+                    await sink.add(piece)
+        part.finish()
         return await sink.finish()
     except BaseException:
         await sink.abandon()
         raise
 
 
-def _require_file(seen: bool) -> None:
-    if not seen:
-        raise InvalidRequestError("multipart field file is missing")
+class _FilePart:
+    """The part of a form that holds the file; of several the first one counts."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._seen = False
+        self._inside = False
+
+    def pick(self, chunk: bytes) -> Iterator[Buffer]:
+        """Yield what belongs to the file of the next bytes of the form."""
+        for event in self._form.feed(chunk):
+            if isinstance(event, PartBegin):
+                self._inside = event.name == "file" and not self._seen
+                self._seen = self._seen or self._inside
+            elif isinstance(event, Piece) and self._inside:
+                yield event.data
+
+    def finish(self) -> None:
+        """Say that the form has ended; fails when it is not whole."""
+        self._form.finish()
+        if not self._seen:
+            raise InvalidRequestError("multipart field file is missing")
 
 
 class BulkOutcome(msgspec.Struct):
@@ -215,6 +264,8 @@ class BulkUpload:
         self._paths: dict[int, str] = {}
         self._paths_bytes = 0
         self._outcome = BulkOutcome()
+        self._waiting: list[Event] = []
+        self._failed: Exception | None = None
         self._index = -1
         self._path: bytearray | None = None
         self._sink: Sink | None = None
@@ -223,15 +274,42 @@ class BulkUpload:
     async def store(self, form: Form, body: Body) -> BulkOutcome:
         """Store what the form brings; failures are told in the outcome."""
         try:
-            async for chunk in body:
-                for event in form.feed(chunk):
-                    await self._take(event)
+            if isinstance(body, Inlet):
+                while await body.pour(partial(self._take_content, form)):
+                    await self._take_waiting()
+            else:
+                async for chunk in body:
+                    for event in form.feed(chunk):
+                        await self._take(event)
             form.finish()
         except InvalidRequestError as error:
             self._outcome.fail("reading part", error)
         finally:
             await self._drop()
         return self._outcome
+
+    def _take_content(self, form: Form, chunk: bytes) -> bool:
+        """Store content, in a worker thread, up to where a part begins or ends."""
+        events = form.feed(chunk)
+        for number, event in enumerate(events):
+            if self._sink is None or not isinstance(event, Piece):
+                self._waiting = events[number:]
+                return False
+            try:
+                self._sink.take(event.data)
+            except (AgentError, OSError) as error:
+                self._failed = error
+                self._waiting = events[number + 1 :]
+                return False
+        return True
+
+    async def _take_waiting(self) -> None:
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            await self._fail(failed)
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            await self._take(event)
 
     async def _take(self, event: Event) -> None:
         if isinstance(event, PartBegin):
@@ -294,10 +372,13 @@ class BulkUpload:
         try:
             return await work
         except (AgentError, OSError) as error:
-            step = self._sink.step if self._sink else "write"
-            self._outcome.fail(f"{self._destination}: {step}", error)
-            await self._drop()
+            await self._fail(error)
             return None
+
+    async def _fail(self, error: Exception) -> None:
+        step = self._sink.step if self._sink else "write"
+        self._outcome.fail(f"{self._destination}: {step}", error)
+        await self._drop()
 
     async def _drop(self) -> None:
         sink, self._sink = self._sink, None

@@ -59,6 +59,7 @@ class Upload:
     Attributes:
         step: What is being done, for error texts: `mkdir …`, `create`, `write`, `close`.
         size_bytes: What was written so far.
+        status: The stored file's, as it was left; None before, and for devices.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Upload:
     ) -> None:
         self.step = "create"
         self.size_bytes = 0
+        self.status: os.stat_result | None = None
         self._paths = paths
         self._given = given
         self._journal = journal
@@ -121,6 +123,8 @@ class Upload:
         if self._way is _Way.DIRECT:
             os.close(fd)
             return True
+        # Not from the name afterwards, which may be another upload's file by then.
+        status = os.fstat(fd)
         try:
             # Network file systems tell here that the content did not arrive.
             os.close(fd)
@@ -139,6 +143,7 @@ class Upload:
             self._way = _Way.COPY
             return False
         self._forget()
+        self.status = status
         return True
 
     def fill_in_place(self) -> None:
@@ -156,6 +161,7 @@ class Upload:
                     raise OSError(errno.EIO, os.strerror(errno.EIO), self._given)
                 copied += step
             os.ftruncate(fd, self.size_bytes)
+            self.status = os.fstat(fd)
         finally:
             os.close(fd)
 

@@ -5,7 +5,7 @@ twice, so the document cannot lie about the routes.
 """
 
 from collections.abc import Iterable, Mapping
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -160,9 +160,9 @@ def _responses(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Success"}
     if route.websocket:
         answer = {"description": "Switching to a websocket"}
-    elif result is not None:
+    elif result not in {None, NoneType}:
         answer["content"] = {"application/json": {"schema": schemas[str(result)]}}
-    elif route.result is not None:
+    elif result is None and route.result is not None:
         answer["content"] = {"application/octet-stream": {"schema": {}}}
     responses = {"101" if route.websocket else str(route.status): answer}
     for status in sorted({*route.errors, *(() if route.public else (401,))}):

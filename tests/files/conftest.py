@@ -65,6 +65,14 @@ class Agent(Served):
         return self.app[files_routes.FILES]
 
 
+@pytest.fixture(params=[files_routes.TAKEN_BYTES, 1], ids=["served", "taken"])
+def any_receiver(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the test twice: small bodies are received by the server, or by our threads."""
+    monkeypatch.setattr(files_routes, "TAKEN_BYTES", request.param)
+
+
 async def read_or_reset(reader: asyncio.StreamReader) -> bytes:
     """Return what comes until the connection is closed, or reset, by the server."""
     answer = b""

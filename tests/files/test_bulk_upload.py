@@ -17,6 +17,8 @@ from agent.web.server import DISPATCHER
 
 from .conftest import Agent, read_or_reset, settled, strays
 
+pytestmark = pytest.mark.usefixtures("any_receiver")
+
 TYPE = "multipart/form-data; boundary=XX"
 END = b"--XX--\r\n"
 

@@ -32,6 +32,37 @@ async def store(
 
 
 @pytest.mark.parametrize("route", ["", "-v2"])
+@pytest.mark.parametrize("path", ["new/f", "old", "link", "twin"])
+async def test_an_upload_tells_the_tag_that_a_download_has(
+    agent: Agent, route: str, path: str
+) -> None:
+    (agent.work_dir / "old").write_text("old")
+    (agent.work_dir / "link").symlink_to("old")
+    # Of several names, so it is filled in place.
+    (agent.work_dir / "first").write_text("first")
+    (agent.work_dir / "twin").hardlink_to(agent.work_dir / "first")
+    url = agent.at(f"/files/upload{route}", path)
+
+    tags = []
+    for content in (b"content", b"another"):
+        async with agent.client.post(url, data=content) as response:
+            tags.append(response.headers["ETag"])
+        assert tags[-1] == await tag_of(agent, path)
+
+    assert await store(agent, path, b"newer", route, If_Match=tags[1]) == 200
+    assert await store(agent, path, b"stale", route, If_Match=tags[1]) == 412
+    assert (agent.work_dir / path).read_text() == "newer"
+
+
+async def test_an_upload_to_a_device_has_no_tag(agent: Agent) -> None:
+    url = agent.at("/files/upload-v2", "/dev/null")
+
+    async with agent.client.post(url, data=b"content") as response:
+        assert response.status == 200
+        assert "ETag" not in response.headers
+
+
+@pytest.mark.parametrize("route", ["", "-v2"])
 async def test_the_version_that_is_known_is_replaced_once(
     agent: Agent, route: str
 ) -> None:

@@ -16,6 +16,8 @@ from agent.web.server import DISPATCHER
 
 from .conftest import Agent, failure, read_or_reset, serve, settled, strays
 
+pytestmark = pytest.mark.usefixtures("any_receiver")
+
 ROUTES = ["/files/upload", "/files/upload-v2"]
 FORM_TYPE = "multipart/form-data; boundary=XX"
 LARGE = 3 * 1024 * 1024 + 17
