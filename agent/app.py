@@ -11,6 +11,7 @@ from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.keeper.client import Keeper
 from agent.process import routes as process
+from agent.pty import routes as pty
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.settings import Settings
 from agent.system import routes as system
@@ -30,6 +31,7 @@ TABLES: tuple[Routes, ...] = (
     watch.routes,
     archives.routes,
     process.routes,
+    pty.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -39,6 +41,7 @@ CONTEXTS: tuple[Context, ...] = (
     watch.context,
     archives.context,
     process.context,
+    pty.context,
 )
 
 

@@ -7,6 +7,7 @@ them with 1001.
 """
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -46,6 +47,31 @@ def reason_bytes(reason: str) -> bytes:
     return reason.encode()[:REASON_BYTES].decode("utf-8", "ignore").encode()
 
 
+def offered_subprotocols(request: web.Request) -> list[str]:
+    """Return what the client offers to speak."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    return [each.strip() for each in offered.split(",")]
+
+
+def check_upgrade(request: web.Request) -> None:
+    """See that the request can be upgraded, before anything is done for it.
+
+    Raises:
+        InvalidRequestError: It does not ask for an upgrade, or not properly.
+    """
+    if not is_upgrade(request):
+        raise InvalidRequestError("a websocket upgrade is required")
+    # With a choice, since without one it writes what was offered into the log.
+    trial = web.WebSocketResponse(protocols=_protocols(request))
+    if not trial.can_prepare(request).ok:
+        raise InvalidRequestError("the websocket upgrade is malformed")
+
+
+def _protocols(request: web.Request) -> tuple[str, ...]:
+    chosen = choose_subprotocol(offered_subprotocols(request))
+    return (chosen,) if chosen else ()
+
+
 class Websockets:
     """All open websockets of the agent."""
 
@@ -58,16 +84,36 @@ class Websockets:
         Raises:
             InvalidRequestError: It does not ask for an upgrade.
         """
-        if not is_upgrade(request):
-            raise InvalidRequestError("a websocket upgrade is required")
-        offered = request.headers.get("Sec-WebSocket-Protocol", "")
-        chosen = choose_subprotocol([each.strip() for each in offered.split(",")])
         socket = web.WebSocketResponse(
-            protocols=(chosen,) if chosen else (),
+            protocols=_protocols(request),
             compress=False,
             max_msg_size=MESSAGE_BYTES,
             timeout=CLOSE_LIMIT_S,
         )
+        return await self._prepare(request, socket)
+
+    async def accept_raw(
+        self, request: web.Request, message_bytes: int
+    ) -> web.WebSocketResponse:
+        """Upgrade the request, and leave pings and the pace of sending to the caller.
+
+        Raises:
+            InvalidRequestError: It does not ask for an upgrade.
+        """
+        socket = web.WebSocketResponse(
+            protocols=_protocols(request),
+            compress=False,
+            max_msg_size=message_bytes,
+            timeout=CLOSE_LIMIT_S,
+            autoping=False,
+            writer_limit=sys.maxsize,
+        )
+        return await self._prepare(request, socket)
+
+    async def _prepare(
+        self, request: web.Request, socket: web.WebSocketResponse
+    ) -> web.WebSocketResponse:
+        check_upgrade(request)
         await socket.prepare(request)
         self._open.add(socket)
         return socket

@@ -1,0 +1,1 @@
+"""Terminals: interactive shells that outlive their clients."""

@@ -1,0 +1,173 @@
+"""Clients of terminals, against a whole agent."""
+
+import asyncio
+import contextlib
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, WSMsgType
+
+from tests.support.agent import Agent
+
+EXIT_CONTROL = "X-Daytona-Pty-Exit-Control"
+CONNECTED = {"type": "control", "status": "connected"}
+PROMPT = b"READY> "
+
+
+class Screen:
+    """One client's websocket.
+
+    Attributes:
+        output: All bytes that came so far.
+        controls: All control messages that came so far.
+    """
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.output = bytearray()
+        self.controls: list[dict[str, Any]] = []
+        self.close: tuple[int | None, str] | None = None
+
+    async def step(self) -> bool:
+        """Take one message; False when it was the close."""
+        message = await self.socket.receive()
+        match message.type:
+            case WSMsgType.BINARY:
+                assert 0 < len(message.data) <= 32 * 1024
+                self.output += message.data
+            case WSMsgType.TEXT:
+                self.controls.append(json.loads(message.data))
+            case WSMsgType.CLOSE:
+                self.close = (message.data, message.extra or "")
+                return False
+            case _:
+                return False
+        return True
+
+    async def until(self, wanted: bytes, start: int = 0) -> bytes:
+        """Take messages until the output has these bytes; return it up to their end."""
+        while (at := self.output.find(wanted, start)) < 0:
+            assert await self.step(), (self.close, bytes(self.output[-500:]))
+        return bytes(self.output[: at + len(wanted)])
+
+    async def until_size(self, size: int) -> None:
+        """Take messages until there are so many bytes of output."""
+        while len(self.output) < size:
+            assert await self.step(), self.close
+
+    async def until_closed(self) -> tuple[int | None, str]:
+        """Take everything up to the close; return its code and reason."""
+        while await self.step():
+            pass
+        assert self.close is not None
+        return self.close
+
+    async def type(self, text: str | bytes) -> None:
+        """Send input."""
+        await self.socket.send_bytes(text.encode() if isinstance(text, str) else text)
+
+    async def run(self, line: str, mark: bytes) -> bytes:
+        """Type a line and wait for bytes that only its output has."""
+        start = len(self.output)
+        await self.type(line + "\n")
+        return (await self.until(mark, start))[start:]
+
+
+class Desk:
+    """Asks one agent for terminals."""
+
+    def __init__(self, session: ClientSession, agent: Agent) -> None:
+        self.session = session
+        self.agent = agent
+
+    async def ask(
+        self, method: str, path: str = "", body: object = None
+    ) -> tuple[int, Any]:
+        """Make a request under `/process/pty`; return status and JSON."""
+        url = f"{self.agent.url}/process/pty{path}"
+        async with self.session.request(method, url, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def ids(self) -> list[str]:
+        """Return the ids of all terminals."""
+        _, told = await self.ask("GET")
+        return [each["id"] for each in told["sessions"]]
+
+    async def until_gone(self, session_id: str) -> None:
+        """Wait until a terminal is no longer listed: its shell has exited."""
+        while session_id in await self.ids():
+            """The answer takes its time."""
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, path: str, offers: Sequence[str] = (EXIT_CONTROL,)
+    ) -> AsyncIterator[Screen]:
+        """Open a websocket, nothing taken from it yet."""
+        url = f"{self.agent.url}/process/pty/{path}"
+        # The largest window and no pings of its own: what a test does not take waits.
+        socket = await self.session.ws_connect(url, protocols=offers, max_msg_size=0)
+        try:
+            yield Screen(socket)
+        finally:
+            await socket.close()
+
+    @contextlib.asynccontextmanager
+    async def create(
+        self,
+        session_id: str,
+        *,
+        envs: dict[str, str] | None = None,
+        offers: Sequence[str] = (EXIT_CONTROL,),
+        **query: str | int,
+    ) -> AsyncIterator[Screen]:
+        """Create a terminal and connect to it, `connected` taken."""
+        if envs is not None:
+            offers = [*offers, environment_token(envs)]
+        asked = urlencode({"id": session_id, **query})
+        async with self.open(f"create-connect?{asked}", offers) as screen:
+            await screen.step()
+            assert screen.controls == [CONNECTED]
+            yield screen
+
+    @contextlib.asynccontextmanager
+    async def connect(
+        self,
+        session_id: str,
+        since: int | None = None,
+        offers: Sequence[str] = (EXIT_CONTROL,),
+    ) -> AsyncIterator[Screen]:
+        """Connect to a terminal, the first message taken."""
+        query = "" if since is None else f"?since={since}"
+        path = f"{quote(session_id, safe='')}/connect{query}"
+        async with self.open(path, offers) as screen:
+            await screen.step()
+            yield screen
+
+
+def environment_token(envs: dict[str, str], padding: str = "") -> str:
+    """Return the subprotocol that carries an environment."""
+    encoded = urlsafe_b64encode(json.dumps(envs).encode()).decode().rstrip("=")
+    return f"X-Daytona-Pty-Envs~{encoded}{padding}"
+
+
+@pytest.fixture
+def agent(start_agent: Callable[..., Agent]) -> Agent:
+    """Return a whole agent, whose shells have a prompt of our own."""
+    return start_agent(env={"SHELL": "/bin/bash", "PS1": "x"})
+
+
+@pytest.fixture
+async def desk(agent: Agent) -> AsyncIterator[Desk]:
+    """Return a client of a running agent."""
+    limit = ClientTimeout(total=None)
+    async with ClientSession(headers=agent.auth, timeout=limit) as session:
+        yield Desk(session, agent)
+
+
+async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do what blocks."""
+    return await asyncio.to_thread(work, *arguments)
