@@ -82,6 +82,7 @@ def header_of(spec: Spec) -> Header:
         "stdin": spec.stdin,
         "kept": spec.kept or None,
         "control": spec.control or None,
+        "live": spec.live or None,
     }
     header.update(
         {name: value for name, value in optional.items() if value is not None}

@@ -20,6 +20,7 @@ from agent.keeper.brake import Brake, Reader
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.ladder import Ladder
+from agent.keeper.live import TURN_BYTES, WAITING_MARK_BYTES, LiveOutput
 from agent.keeper.logs import Run, Spool
 from agent.keeper.loop import Loop, Timer
 from agent.keeper.state import write_exit
@@ -179,6 +180,12 @@ class Job:
             self._brake = Brake(self._loop, self._streams, self.readers)
         elif started.stdin >= 0:
             self._stdin = Stdin(self._loop, started.stdin)
+        if isinstance(self.output, LiveOutput):
+            self.output.readers = self.readers
+            self._streams.turn_bytes = TURN_BYTES
+            self._brake = Brake(
+                self._loop, self._streams, self.readers, WAITING_MARK_BYTES, None
+            )
 
     def limit(self, timeout_s: float, action: Callable[[], None]) -> None:
         """Call `action` when the leader still runs after `timeout_s`."""

@@ -9,6 +9,7 @@ from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.job import Job
 from agent.keeper.ladder import Ladder, Scope
+from agent.keeper.live import LiveOutput
 from agent.keeper.logs import Log, Memory, Ring, Spool
 from agent.keeper.loop import Loop
 from agent.keeper.short_log import ShortLog
@@ -103,9 +104,13 @@ class Jobs:
             self._remove(job)
             raise
 
-    def _place(self, job_id: str, header: Header, *, kept: bool) -> Log | Ring:
+    def _place(
+        self, job_id: str, header: Header, *, kept: bool
+    ) -> Log | Ring | LiveOutput:
         if fields.text(header, "output", "") == "pty":
             return Ring()
+        if fields.flag(header, "live"):
+            return LiveOutput()
         bound = max(0, fields.whole(header, "max_bytes", MAX_BYTES))
         if not kept:
             path = self._state.spool_path(job_id)

@@ -22,6 +22,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             log, or `control` of a `run`'s result. Not with a terminal.
         script: Written to a private file, whose path becomes the last argument.
         timeout_s: After this the whole tree is killed.
+        live: Its output is for those who follow it at the time, and then forgotten; the
+            job waits for them. Not of a terminal's, nor with `kept`.
         max_bytes: Output kept; of `run` head and tail, else the beginning.
         kept: Its log stays on disk, with its end beside it, until it is forgotten.
         label: The caller's own, given back by `info` and `list`.
@@ -40,6 +42,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
     kept: bool = False
+    live: bool = False
     label: str = ""
     kind: str = "command"
     rows: int = 24

@@ -57,6 +57,8 @@ class Streams:
         self._writing = False
         self._write: Callable[[], None] | None = None
         self._rest: Timer | None = None
+        self.turn_bytes = TURN_BYTES
+        """Read of one stream before its readers are served."""
         self.to_the_last = False
         """Whether every read goes on until nothing is left: the writer has ended."""
 
@@ -137,7 +139,7 @@ class Streams:
 
     def _pump(self, fd: int) -> int:
         taken = 0
-        while taken < TURN_BYTES:
+        while taken < (TURN_BYTES if self.to_the_last else self.turn_bytes):
             count = _read(fd)
             if count == 0:
                 self._ended(fd)
