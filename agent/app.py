@@ -11,6 +11,7 @@ from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.keeper.client import Keeper
 from agent.process import routes as process
+from agent.process.coderun import routes as coderun
 from agent.pty import routes as pty
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.settings import Settings
@@ -31,6 +32,7 @@ TABLES: tuple[Routes, ...] = (
     watch.routes,
     archives.routes,
     process.routes,
+    coderun.routes,
     pty.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
@@ -41,6 +43,7 @@ CONTEXTS: tuple[Context, ...] = (
     watch.context,
     archives.context,
     process.context,
+    coderun.context,
     pty.context,
 )
 

@@ -36,6 +36,21 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
 
 
+async def run_in_time(keeper: Keeper, spec: Spec) -> RunResult:
+    """Run to the end and return what came of it.
+
+    Raises:
+        TimeLimitError: The limit passed; nothing of it is left alive.
+        TooManyError: As many commands as the agent allows are running.
+        StorageFullError: There is no room for the script.
+    """
+    result = await keeper.run(spec)
+    if result.reason == "timeout":
+        await keeper.forget(result.job_id)
+        raise TimeLimitError("command execution timeout", code=TIMEOUT_CODE)
+    return result
+
+
 class Executor:
     """Runs commands through the keeper.
 
@@ -62,11 +77,7 @@ class Executor:
             TimeLimitError: The limit passed; nothing of the command is left alive.
             TooManyError: As many commands as the agent allows are running.
         """
-        result = await self._keeper.run(await self._spec(command))
-        if result.reason == "timeout":
-            await self._keeper.forget(result.job_id)
-            raise TimeLimitError("command execution timeout", code=TIMEOUT_CODE)
-        return result
+        return await run_in_time(self._keeper, await self._spec(command))
 
     async def forget(self, result: RunResult) -> None:
         """Drop what the keeper still holds of a result."""

@@ -12,6 +12,9 @@ from agent import wire
 from agent.keeper.client import RunResult
 from agent.process.models import ExecuteResponse
 
+DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"
+"""How much of the output, from its middle, is not in the result; absent when none."""
+
 PIECE_BYTES = 256 * 1024
 """Read, escaped and sent at a time; larger gains nothing."""
 
@@ -22,17 +25,23 @@ def inline_result(result: RunResult) -> ExecuteResponse:
     return ExecuteResponse(exit_code=result.exit_code, result=text)
 
 
+def dropped_headers(result: RunResult) -> dict[str, str]:
+    """Return the header that tells what of the output is not in the answer, if any."""
+    dropped = result.dropped_bytes
+    return {DROPPED_HEADER: str(dropped)} if dropped else {}
+
+
 def pieces_of(result: RunResult) -> Iterator[bytes]:
     """Yield the JSON of an answer whose output is in a file, a piece at a time."""
     yield b'{"exitCode":%d,"result":"' % result.exit_code
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for piece in _output(result):
+    for piece in spooled(result):
         yield wire.encode(decoder.decode(piece))[1:-1]
     yield wire.encode(decoder.decode(b"", final=True))[1:-1] + b'"}'
 
 
-def _output(result: RunResult) -> Iterator[bytes]:
-    """Yield the spooled output: the head, then what was kept of the tail, in order."""
+def spooled(result: RunResult) -> Iterator[bytes]:
+    """Yield an output that is in a file: the head, then what was kept of the tail, in order."""
     assert result.spool is not None  # noqa: S101 - the caller asked
     with open(result.spool.path, "rb") as file:  # noqa: PTH123
         for start, end in result.spool.ranges:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from agent.process.execute import Command, Executor
 from agent.process.models import ExecuteRequest, ExecuteResponse
-from agent.process.result import inline_result, pieces_of
+from agent.process.result import dropped_headers, inline_result, pieces_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.routes import Routes
 from agent.web.stream import stream_json
@@ -14,9 +14,6 @@ from agent.web.stream import stream_json
 routes = Routes("process")
 
 EXECUTOR = web.AppKey("executor", Executor)
-
-DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"
-"""How much of the output, from its middle, is not in the result; absent when none."""
 
 
 async def context(app: web.Application) -> AsyncIterator[None]:
@@ -49,9 +46,7 @@ async def execute(
     )
     if result.spool is None:
         return inline_result(result)
-    dropped = str(result.dropped_bytes)
-    headers = {DROPPED_HEADER: dropped} if result.dropped_bytes else {}
     try:
-        return await stream_json(request, pieces_of(result), headers)
+        return await stream_json(request, pieces_of(result), dropped_headers(result))
     finally:
         await executor.forget(result)

@@ -1,0 +1,1 @@
+"""Code in Python, JavaScript and TypeScript, and the charts it makes."""

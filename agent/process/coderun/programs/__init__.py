@@ -1,0 +1,1 @@
+"""Programs that run in the interpreters of the sandbox, started by their paths."""

@@ -1,0 +1,67 @@
+"""The route of code-run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from agent.process.coderun.code import Code, CodeRunner
+from agent.process.coderun.models import CodeRunRequest, CodeRunResponse
+from agent.process.coderun.result import (
+    encoded_answer,
+    inline_answer,
+    is_light,
+    pieces_of,
+)
+from agent.process.result import dropped_headers
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.web.clients import takes_new_fields
+from agent.web.routes import JSON_TYPE, Routes
+from agent.web.stream import stream_json
+
+routes = Routes("process")
+
+RUNNER = web.AppKey("code_runner", CodeRunner)
+
+
+async def context(app: web.Application) -> AsyncIterator[None]:
+    """Open what the route works with."""
+    settings = app[SETTINGS]
+    app[RUNNER] = CodeRunner(app[KEEPER], app[WORK_DIR], settings.result_max_bytes)
+    yield
+
+
+@routes.post("/process/code-run", errors=(400, 408, 413, 429))
+async def code_run(
+    request: web.Request, body: CodeRunRequest
+) -> CodeRunResponse | web.StreamResponse:
+    """Run code in Python, JavaScript or TypeScript to its end.
+
+    The sandbox's own interpreter runs it, with an empty standard input; a missing one is
+    exit code 127. Figures that Python code shows with matplotlib are in `artifacts`. Lines
+    that begin with `dtn_artifact_k39fd2:` are artifacts too, and not in `result`. All else
+    is as with `/process/execute`.
+    """
+    runner = request.app[RUNNER]
+    new_fields = takes_new_fields(request.headers)
+    result = await runner.run(
+        Code(
+            text=body.code,
+            language=body.language,
+            arguments=body.argv or (),
+            environment=body.envs,
+            timeout_s=body.timeout,
+        )
+    )
+    if is_light(result):
+        return inline_answer(result, takes_new_fields=new_fields)
+    if result.spool is None:
+        answer = await asyncio.to_thread(
+            encoded_answer, result, takes_new_fields=new_fields
+        )
+        return web.Response(body=answer, headers={"Content-Type": JSON_TYPE})
+    try:
+        pieces = pieces_of(result, takes_new_fields=new_fields)
+        return await stream_json(request, pieces, dropped_headers(result))
+    finally:
+        await runner.forget(result)
