@@ -14,6 +14,7 @@ from agent.process import routes as process
 from agent.process.coderun import routes as coderun
 from agent.pty import routes as pty
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.sessions import routes as sessions
 from agent.settings import Settings
 from agent.system import routes as system
 from agent.web import docs
@@ -32,6 +33,7 @@ TABLES: tuple[Routes, ...] = (
     watch.routes,
     archives.routes,
     process.routes,
+    sessions.routes,
     coderun.routes,
     pty.routes,
 )
@@ -43,6 +45,7 @@ CONTEXTS: tuple[Context, ...] = (
     watch.context,
     archives.context,
     process.context,
+    sessions.context,
     coderun.context,
     pty.context,
 )

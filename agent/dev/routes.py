@@ -187,7 +187,7 @@ async def configuration(request: web.Request) -> Configuration:
     return request.app[SANDBOXES].configuration()
 
 
-@routes.get("/socket.io", public=True, websocket=True, errors=(400, 429))
+@routes.get("/socket.io", public=True, websocket="only", errors=(400, 429))
 async def follow_events(request: web.Request) -> web.WebSocketResponse:
     """Send the sandbox's events over Socket.IO.
 

@@ -94,6 +94,7 @@ class Desk:
             "session.create": self._session_create,
             "session.list": self._session_list,
             "session.info": self._session_info,
+            "session.command": self._session_command,
             "session.exec": self._session_exec,
             "session.end": self._session_end,
         }
@@ -279,6 +280,15 @@ class Desk:
         commands, following = page(session, max(0, fields.whole(header, "first", 0)))
         told: Header = {"commands": commands, "next": following}
         self._answer(number, {"session": session.summary()}, dump(told))
+
+    def _session_command(self, number: int, header: Header, _payload: bytes) -> None:
+        session = self._sessions.get(header)
+        command = session.get(fields.text(header, "job"))
+        facts: Header = {
+            "job": command.summary(),
+            "takes_input": command.takes_input,
+        }
+        self._answer(number, facts, session.text_of(command))
 
     def _session_exec(self, number: int, header: Header, payload: bytes) -> None:
         is_waited_for = fields.flag(header, "wait")

@@ -123,6 +123,16 @@ class Subscription:
         self._take(len(chunk.data))
         return chunk
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the next chunk is here already."""
+        return bool(self._chunks)
+
+    def leave(self) -> None:
+        """Be over for the reader, which is told nothing more."""
+        self._close()
+        self._wake()
+
     def stop_at(self, offset: int) -> None:
         """Be over once all before `offset` was taken, whatever still comes."""
         self._until = offset

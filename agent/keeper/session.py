@@ -150,6 +150,7 @@ class Session:
         self._running: Command | None = None
         self._ready = False
         self._is_plain = False
+        self._is_gone = False
         self._patience: Timer | None = None
         self._count = 0
         self.name = name
@@ -219,6 +220,17 @@ class Session:
         self.commands[command.id] = command
         self._keep.adopt(command)
         self._forget_oldest()
+
+    def get(self, job_id: str) -> Command:
+        """Return a command.
+
+        Raises:
+            Refusal: There is none of that name in this session.
+        """
+        command = self.commands.get(job_id)
+        if command is None:
+            raise Refusal("not-found", "command not found")
+        return command
 
     def text_of(self, command: Command) -> bytes:
         """Return a command's text as it was sent; empty when its file is gone."""
@@ -406,6 +418,9 @@ class Session:
         self._keep.end(self.shell, grace_s, gone)
 
     def _gone(self) -> None:
+        if self._is_gone:
+            return
+        self._is_gone = True
         self.shell.finish()
         if not self.ended:
             # It could not be killed: nobody will ever tell.

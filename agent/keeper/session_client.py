@@ -5,12 +5,13 @@ from typing import cast
 
 import msgspec
 
-from agent.keeper.answers import exit_of, piece_of
+from agent.keeper.answers import exit_of, job_of, piece_of
 from agent.keeper.client import Keeper
 from agent.keeper.frames import Header, Json, load
 from agent.keeper.shapes import (
     DEFAULT_MAX_BYTES,
     Exit,
+    Job,
     Piece,
     SessionCommand,
     SessionState,
@@ -108,6 +109,20 @@ class KeptSessions:
             first = cast("int", told["next"])
             if first < 0:
                 return _state_of(answer["session"]), tuple(commands)
+
+    async def command(self, name: str, command_id: str) -> tuple[Job, str, bool]:
+        """Return a command: as a job, its text, and whether it takes input.
+
+        Raises:
+            NotFoundError: There is no such session, or no such command in it.
+        """
+        question: Header = {"session": name, "job": command_id}
+        answer, text = await self._keeper.request("session.command", b"", question)
+        return (
+            job_of(answer["job"]),
+            text.decode("utf-8", "surrogateescape"),
+            cast("bool", answer["takes_input"]),
+        )
 
     async def start(self, name: str, spec: CommandSpec) -> None:
         """Queue a command.

@@ -14,7 +14,7 @@ import msgspec
 from agent.errors import InvalidRequestError, TimeLimitError
 from agent.keeper.client import Keeper, RunResult, Spec
 from agent.process.legacy import unwrap
-from agent.process.shell import ARGUMENT_MAX_BYTES, choose_shell, listed_shells
+from agent.process.shell import ARGUMENT_MAX_BYTES, Shells
 from agent.system.environment import check_variables
 
 TIMEOUT_CODE = "PROCESS_EXECUTION_TIMEOUT"
@@ -64,7 +64,7 @@ class Executor:
         self._keeper = keeper
         self._work_dir = work_dir
         self._result_max_bytes = result_max_bytes
-        self._shell: str | None = None
+        self._shells = Shells(keeper)
 
     async def run(self, command: Command) -> RunResult:
         """Run a command and return how it ended and what it wrote.
@@ -93,7 +93,7 @@ class Executor:
             shell, script = "sh", wrapped.command
             environment.update(wrapped.environment)
         else:
-            shell = await self._choose_shell()
+            shell = await self._shells.choose()
             script = command.line.encode("utf-8", "surrogateescape")
         if b"\0" in script or "\0" in (command.cwd or ""):
             raise InvalidRequestError("command and cwd cannot contain a NUL character")
@@ -107,9 +107,3 @@ class Executor:
             max_bytes=self._result_max_bytes,
             kind="command",
         )
-
-    async def _choose_shell(self) -> str:
-        if self._shell is None:
-            variables = await self._keeper.environment()
-            self._shell = choose_shell(listed_shells(), variables.get("SHELL"))
-        return self._shell

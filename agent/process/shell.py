@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.keeper.client import Keeper
+
 PREFERRED = ("/usr/bin/zsh", "/bin/zsh", "/usr/bin/bash", "/bin/bash")
 LAST_RESORT = "/bin/sh"
 ARGUMENT_MAX_BYTES = 128 * 1024 - 1
@@ -29,6 +31,25 @@ def choose_shell(listed: Iterable[str] | None, environment_shell: str | None) ->
     return next(
         (shell for shell in candidates if os.access(shell, os.X_OK)), LAST_RESORT
     )
+
+
+class Shells:
+    """Knows which shell this sandbox has; asked once, as it does not change.
+
+    Args:
+        keeper: Who knows the environment of new processes.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._chosen: str | None = None
+
+    async def choose(self) -> str:
+        """Return the shell to use; never empty, and it can be executed."""
+        if self._chosen is None:
+            variables = await self._keeper.environment()
+            self._chosen = choose_shell(listed_shells(), variables.get("SHELL"))
+        return self._chosen
 
 
 def listed_shells() -> list[str] | None:

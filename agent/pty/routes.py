@@ -91,7 +91,7 @@ async def resize_pty_session(
     return (await terminals.resize(session_id, body.cols, body.rows)).info()
 
 
-@routes.get("/process/pty/{session_id}/connect", errors=(400,), websocket=True)
+@routes.get("/process/pty/{session_id}/connect", errors=(400,), websocket="only")
 async def connect_pty_session(
     request: web.Request, session_id: str, since: int | None = None
 ) -> web.StreamResponse:
@@ -112,7 +112,9 @@ async def connect_pty_session(
         return door.response
 
 
-@routes.get("/process/pty/create-connect", errors=(400, 409, 429, 500), websocket=True)
+@routes.get(
+    "/process/pty/create-connect", errors=(400, 409, 429, 500), websocket="only"
+)
 async def create_connect_pty_session(
     request: web.Request,
     id: str,  # noqa: A002 - the wire's name

@@ -158,13 +158,15 @@ def _parameters(route: Route, schemas: Mapping[str, Any]) -> list[dict[str, Any]
 def _responses(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     result = _result(route)
     answer: dict[str, Any] = {"description": "Success"}
-    if route.websocket:
-        answer = {"description": "Switching to a websocket"}
-    elif result not in {None, NoneType}:
+    if result not in {None, NoneType}:
         answer["content"] = {"application/json": {"schema": schemas[str(result)]}}
     elif result is None and route.result is not None:
         answer["content"] = {"application/octet-stream": {"schema": {}}}
-    responses = {"101" if route.websocket else str(route.status): answer}
+    responses = {str(route.status): answer}
+    if route.websocket == "only":
+        responses.clear()
+    if route.websocket:
+        responses["101"] = {"description": "Switching to a websocket"}
     for status in sorted({*route.errors, *(() if route.public else (401,))}):
         responses[str(status)] = {
             "description": "Failure",

@@ -14,6 +14,7 @@ from typing import (
     Annotated,
     Any,
     Generic,
+    Literal,
     Protocol,
     TypedDict,
     TypeVar,
@@ -32,6 +33,9 @@ from agent.errors import InvalidRequestError
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
+
+Upgrade = Literal["only", "also"]
+"""A route that always upgrades, or one that answers plainly too."""
 
 JSON_TYPE = "application/json; charset=utf-8"
 BAD_REQUEST = 400
@@ -91,7 +95,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     public: bool = False
     signed: bool = False
-    websocket: bool = False
+    websocket: Upgrade | None = None
     upload: bool = False
     segments: tuple[str, ...]
     queries: tuple[Parameter, ...]
@@ -145,8 +149,8 @@ class Options(TypedDict, total=False):
     """It needs no token and tells nothing."""
     signed: bool
     """A valid signed file URL is accepted in place of a token."""
-    websocket: bool
-    """It upgrades; the handler returns the websocket that it made."""
+    websocket: Upgrade
+    """It upgrades, always or when it is asked to; the handler returns the websocket."""
     upload: bool
     """It reads the request's body itself, as a stream."""
 

@@ -9,7 +9,7 @@ from agent.web.openapi import document
 from agent.web.routes import camel
 
 HERE = Path(__file__).parent
-NOT_BUILT_AT_MOST = 76
+NOT_BUILT_AT_MOST = 66
 """How many operations were missing when the list was last shortened; lower it with it."""
 
 
@@ -71,7 +71,8 @@ def test_success_has_the_published_status() -> None:
     for name, operation in published().items():
         if name in ours:
             wanted = {code for code in operation["responses"] if code < "300"}
-            have = {code for code in ours[name]["responses"] if code < "300"}
+            # The published document does not tell of upgrades.
+            have = {code for code in ours[name]["responses"] if "200" <= code < "300"}
             assert have <= wanted, name
 
 

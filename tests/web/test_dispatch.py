@@ -357,7 +357,7 @@ async def test_draining_ends_websockets_and_refuses_new_work(serve: Serve) -> No
     async def alive() -> None:
         """Answer always."""
 
-    @open_routes.get("/socket", websocket=True)
+    @open_routes.get("/socket", websocket="only")
     async def sockets(request: web.Request) -> web.StreamResponse:
         """Stay open."""
         opened = await request.app[WEBSOCKETS].accept(request)

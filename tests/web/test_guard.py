@@ -35,7 +35,7 @@ async def download(path: str) -> None:
     """Answer callers with a token or a signed URL."""
 
 
-@routes.get("/socket", websocket=True)
+@routes.get("/socket", websocket="only")
 async def socket_route(request: web.Request) -> web.StreamResponse:
     """Echo nothing; wait for the close."""
     opened = await request.app[WEBSOCKETS].accept(request)

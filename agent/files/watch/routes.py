@@ -34,7 +34,7 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     await watches.aclose()
 
 
-@routes.get("/files/watch", errors=(400, 403, 404, 429, 503, 507), websocket=True)
+@routes.get("/files/watch", errors=(400, 403, 404, 429, 503, 507), websocket="also")
 async def watch_files(
     request: web.Request,
     path: str,

@@ -1,0 +1,1 @@
+"""Shells that keep their state: sessions, their commands, logs and input."""
