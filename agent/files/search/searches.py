@@ -220,7 +220,7 @@ class Search:
 
     def _spec(self) -> Spec:
         return Spec(
-            argv=[*INTERPRETER, "-c", PROGRAM, self._request.to_json()],
+            argv=[*INTERPRETER, "-c", PROGRAM, self._request.to_argument()],
             cwd="/",
             timeout_s=self._request.limit_s + OVERTIME_S,
             max_bytes=self._request.max_bytes + 2 * NOTE_MAX_BYTES,

@@ -408,25 +408,29 @@ def test_both_engines_say_the_same(  # noqa: PLR0917 - hypothesis fills them in
     for name, text in files.items():
         if not any(other.startswith(name + "/") for other in files):
             fill(root, {name: before + text.encode()})
-    request = Request(
-        kind="text",
-        root=str(root),
-        shown="",
-        shown_root=".",
-        root_name=".",
-        pattern=pattern,
-        ignore_case=ignore_case,
-        context=context,
-        max_results=max_results,
-    )
+    requests = [
+        Request(
+            kind="text",
+            root=str(root),
+            shown="",
+            shown_root=".",
+            root_name=".",
+            pattern=pattern,
+            ignore_case=ignore_case,
+            context=context,
+            max_results=max_results,
+            ripgrep=ripgrep,
+        )
+        for ripgrep in (None, shutil.which("rg"))
+    ]
 
     found = [
         subprocess.run(
-            [sys.executable, "-I", "-S", "-c", PROGRAM, asked.to_json()],
+            [sys.executable, "-I", "-S", "-c", PROGRAM, asked.to_argument()],
             check=True,
             capture_output=True,
         ).stdout.rpartition(b'"engine"')[0]
-        for asked in (request, request._replace(ripgrep=shutil.which("rg")))
+        for asked in requests
     ]
 
     assert found[0] == found[1]

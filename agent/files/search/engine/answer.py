@@ -4,11 +4,10 @@ The JSON has no line ends of its own, so the last line is the note: how many res
 are, what cut them short, and where the next ones begin.
 """
 
-import json
+import _signal as signal  # type: ignore[import-not-found] # `signal` costs 5 ms
 import os
-import signal
-from collections.abc import Sequence
-from typing import NamedTuple
+from _collections_abc import Iterable, Sequence
+from _json import encode_basestring_ascii
 
 from agent.files.search.engine.request import Request
 
@@ -30,7 +29,7 @@ class InvalidError(Exception):
     """The expression is none; says why."""
 
 
-class Block(NamedTuple):
+class Block:
     """Results of one file, or one entry.
 
     Attributes:
@@ -40,10 +39,15 @@ class Block(NamedTuple):
         cut_lines: How many of them had their content cut.
     """
 
-    path: bytes
-    lines: Sequence[int]
-    text: bytes
-    cut_lines: int
+    __slots__ = ("cut_lines", "lines", "path", "text")
+
+    def __init__(
+        self, path: bytes, lines: Sequence[int], text: bytes, cut_lines: int
+    ) -> None:
+        self.path = path
+        self.lines = lines
+        self.text = text
+        self.cut_lines = cut_lines
 
 
 class Clock:
@@ -68,8 +72,12 @@ class Clock:
         self.check()
 
     def check(self) -> None:
-        """Raise if the time is up and nothing is held."""
+        """Raise, once, if the time is up and nothing is held.
+
+        Once, because what was found until then is still added.
+        """
         if self.late and not self.held:
+            self.late = False
             raise LateError
 
 
@@ -115,18 +123,48 @@ class Answer:
         self._clock.held = False
         self._clock.check()
 
+    def add_each(self, blocks: Iterable[Block]) -> None:
+        """Add the results of each block.
+
+        Raises:
+            FullError: Not all of them fit.
+        """
+        for block in blocks:
+            self.add(block)
+
+    def fits(self, count: int, size: int) -> bool:
+        """Tell whether so many results, of so much JSON, are within all bounds."""
+        return (self._left < 0 or count <= self._left) and size + 1 <= self._room
+
+    def add_all(self, text: bytes, count: int, position: tuple[bytes, int]) -> None:
+        """Add results that fit.
+
+        Args:
+            text: Their JSON, with commas between them.
+            count: How many they are.
+            position: Path and line of the last one.
+        """
+        self._clock.held = True
+        self._write(text, count, position)
+        self._clock.held = False
+        self._clock.check()
+
     def _append(self, block: Block, count: int) -> None:
         text = block.text
         if count < len(block.lines):
             text = b"\n".join(text.split(b"\n", count)[:count])
+        self._cut_lines += block.cut_lines
+        position = (block.path, block.lines[count - 1])
+        self._write(text.replace(b"\n", b","), count, position)
+
+    def _write(self, text: bytes, count: int, position: tuple[bytes, int]) -> None:
         if self._count:
             self._buffer += b","
-        self._buffer += text.replace(b"\n", b",")
+        self._buffer += text
         self._count += count
         self._left -= count if self._left >= 0 else 0
         self._room -= len(text) + 1
-        self._cut_lines += block.cut_lines
-        self.position = (block.path, block.lines[count - 1])
+        self.position = position
         if len(self._buffer) >= FLUSH_BYTES:
             self._flush()
 
@@ -141,25 +179,24 @@ class Answer:
     def finish(self, cut: str, engine: str) -> None:
         """End the answer; `cut` says which bound ended it, if one did."""
         self._clock.stop()
-        position = None
+        position = "null"
         if cut and self.in_order and self.position is not None:
             path, line = self.position
-            position = (path.decode("utf-8", "surrogateescape"), line)
-        note = {
-            "count": self._count,
-            "cut": cut,
-            "cut_lines": self._cut_lines,
-            "position": position,
-            "engine": engine,
-        }
+            text = path.decode("utf-8", "surrogateescape")
+            position = f"[{encode_basestring_ascii(text)},{line}]"
+        note = (
+            f'{{"count":{self._count},"cut":"{cut}","cut_lines":{self._cut_lines},'
+            f'"position":{position},"engine":"{engine}"}}'
+        )
         self._buffer += self._closing
-        self._buffer += b"\n" + json.dumps(note).encode() + b"\n"
+        self._buffer += b"\n" + note.encode() + b"\n"
         self._flush()
 
     def refuse(self, why: str) -> None:
         """Say that the request makes no sense, in place of an answer."""
         self._clock.stop()
-        self._buffer[:] = b"\n" + json.dumps({"invalid": why}).encode() + b"\n"
+        note = f'{{"invalid":{encode_basestring_ascii(why)}}}'
+        self._buffer[:] = b"\n" + note.encode() + b"\n"
         self._flush()
 
     def _flush(self) -> None:

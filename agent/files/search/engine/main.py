@@ -1,36 +1,34 @@
 """Answers one request: `main()` reads it from the program's argument.
 
 Standard library only, and no more of it than is needed: the program is started anew for
-every search.
+every search. What only some searches need is imported by those.
 """
 
+import _signal as signal  # type: ignore[import-not-found] # `signal` costs 5 ms
+import gc
 import os
-import re
 import resource
-import signal
-import stat
 import sys
-from json.encoder import encode_basestring
 
-from agent.files.search.engine import workers
 from agent.files.search.engine.answer import (
     Answer,
-    Block,
     Clock,
     FullError,
     InvalidError,
     LateError,
 )
 from agent.files.search.engine.bounds import MEMORY_MAX_BYTES
-from agent.files.search.engine.globs import Test, any_test, name_test
 from agent.files.search.engine.request import Request, raw
-from agent.files.search.engine.ripgrep import Ripgrep, UnusableError, can_search
-from agent.files.search.engine.walking import walk
+
+_DIRECTORY, _REGULAR, _TYPE = 0o040000, 0o100000, 0o170000
+"""Of a mode (man 7 inode): `stat` has them as well, and would be one import more."""
 
 
 def main() -> None:
     """Answer the request in the argument."""
-    request = Request.from_json(sys.argv[1])
+    # Nothing here makes cycles, and there is much to look through.
+    gc.disable()
+    request = Request.from_argument(sys.argv[1])
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bound = MEMORY_MAX_BYTES if hard < 0 else min(MEMORY_MAX_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
@@ -46,7 +44,7 @@ def main() -> None:
         cut = "time"
     except FullError as error:
         cut = str(error)
-    except (InvalidError, re.error) as error:
+    except InvalidError as error:
         answer.refuse(str(error))
         return
     answer.finish(cut, search.engine)
@@ -63,28 +61,34 @@ class _Search:
     def run(self) -> None:
         """Search for what is asked."""
         if self._request.kind == "names":
-            _find_names(self._request, self._answer)
+            self._find_names()
         elif _has_files(self._request):
             self._find_text()
 
+    def _find_names(self) -> None:
+        from agent.files.search.engine.names import Names  # noqa: PLC0415
+
+        Names(self._request, self._answer).find()
+
     def _find_text(self) -> None:
         request = self._request
-        if can_search(request):
+        if request.ripgrep is not None and "\0" not in request.pattern:
+            from agent.files.search.engine.process import (  # noqa: PLC0415
+                UnusableError,
+            )
+            from agent.files.search.engine.ripgrep import Ripgrep  # noqa: PLC0415
+
             self.engine = "ripgrep"
             try:
                 Ripgrep(request, self._answer).find()
                 return
             except UnusableError:
                 self.engine = "python"
-                request = self._rest(request)
-        workers.find(request, self._answer)
+                if self._answer.position is not None:
+                    request = request.going_on(*self._answer.position)
+        from agent.files.search.engine import workers  # noqa: PLC0415
 
-    def _rest(self, request: Request) -> Request:
-        """Return the request for what comes behind the answer so far."""
-        if self._answer.position is None:
-            return request
-        path, line = self._answer.position
-        return request._replace(after=(os.fsdecode(path), line))
+        workers.find(request, self._answer)
 
 
 def _has_files(request: Request) -> bool:
@@ -96,33 +100,4 @@ def _has_files(request: Request) -> bool:
         mode = os.stat(raw(request.root) or b"/").st_mode
     except OSError:
         return False
-    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
-
-
-def _find_names(request: Request, answer: Answer) -> None:
-    matches = _name_test(request)
-    included = any_test(request.include)
-    if request.after is None and matches(request.root_name):
-        answer.add(_name(b"", raw(request.shown_root)))
-    shown = raw(request.shown)
-    # What the caller has already: an entry comes up again when it is a place's beginning.
-    last = raw(request.after[0]) if request.after else b""
-    for path, name, entry in walk(request):
-        text = os.fsdecode(name)
-        if not matches(text) or path == last:
-            continue
-        if included and not (included(text) or entry.is_dir(follow_symlinks=False)):
-            continue
-        answer.add(_name(path, shown + path))
-
-
-def _name_test(request: Request) -> Test:
-    if request.regex:
-        flags = re.IGNORECASE if request.ignore_case else 0
-        return re.compile(request.pattern, flags).search
-    return name_test(request.pattern, ignore_case=request.ignore_case)
-
-
-def _name(path: bytes, told: bytes) -> Block:
-    text = encode_basestring(told.decode("utf-8", "replace"))
-    return Block(path, (0,), text.encode(), 0)
+    return mode & _TYPE in {_DIRECTORY, _REGULAR}

@@ -1,8 +1,7 @@
 """Finds the matching lines of one file, by Python's own means."""
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from _collections_abc import Callable, Iterable, Iterator
 
 from agent.files.search.engine.bounds import (
     BLOCK_BYTES,
@@ -11,6 +10,10 @@ from agent.files.search.engine.bounds import (
     LINE_MAX_BYTES,
 )
 from agent.files.search.engine.request import Request, raw
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
 
 Hit = tuple[int, bytes]
 """A line's number, and its content, which is cut when it is one byte too long."""
@@ -22,7 +25,7 @@ class Matcher:
     """Finds what one request asks for.
 
     Raises:
-        re.error: The expression is none.
+        InvalidError: The expression is none.
     """
 
     def __init__(self, request: Request) -> None:
@@ -31,27 +34,31 @@ class Matcher:
         self._has_cr = self._text.endswith(b"\r")
         self._buffer = bytearray(BLOCK_BYTES)
         self._is_text = not request.regex and not request.ignore_case
-        flags = re.IGNORECASE if request.ignore_case else 0
-        source = request.pattern if request.regex else re.escape(request.pattern)
-        self._expression = re.compile(source, flags)
+        self._expression: re.Pattern[str] | None = None
         # Where all is ASCII, lines need not be decoded to tell capitals from small.
         self._ascii: re.Pattern[bytes] | None = None
+        if not self._is_text:
+            self._compile(request)
+
+    def _compile(self, request: Request) -> None:
+        # Only here, for the time that it takes.
+        import re  # noqa: PLC0415
+
+        from agent.files.search.engine.expressions import expression  # noqa: PLC0415
+
+        source = request.pattern if request.regex else re.escape(request.pattern)
+        self._expression = expression(source, ignore_case=request.ignore_case)
         if not request.regex and self._text.isascii():
-            self._ascii = re.compile(re.escape(self._text), flags)
+            self._ascii = re.compile(re.escape(self._text), re.IGNORECASE)
 
     def accepts(self, content: bytes) -> bool:
         """Tell whether a line without its end matches."""
-        if self._is_text:
+        if self._expression is None:
             return self._text in content
         line = content.decode("utf-8", "surrogateescape")
         return self._expression.search(line) is not None
 
-    @property
-    def must_look_again(self) -> bool:
-        """Whether a line that matches with its CR may not match without it."""
-        return self._has_cr
-
-    def hits(self, fd: int, size: int) -> Iterator[Hit] | None:
+    def hits(self, fd: int, size: int) -> Iterable[Hit] | None:
         """Return the matching lines of an open file; None: there are none.
 
         Binary files have none.
@@ -63,10 +70,11 @@ class Matcher:
         count = self._read_first(fd)
         if self._buffer.find(0, 0, min(count, HEAD_BYTES)) >= 0:
             return None
-        whole = count == size < BLOCK_BYTES
-        if whole and self._is_text and self._buffer.find(self._text, 0, count) < 0:
-            # Most files end here, and nothing of them was copied.
-            return None
+        if count == size < BLOCK_BYTES and self._is_text:
+            if self._buffer.find(self._text, 0, count) < 0:
+                # Most files end here, and nothing of them was copied.
+                return None
+            return self._in_lines(bytes(memoryview(self._buffer)[:count]), 1)
         return self._in_blocks(fd, bytes(memoryview(self._buffer)[:count]))
 
     def _read_first(self, fd: int) -> int:

@@ -1,10 +1,9 @@
 """Turns matching lines into the JSON records of the answer."""
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator
+from _json import encode_basestring
 from itertools import islice
-from json.encoder import encode_basestring
 
 from agent.files.search.engine.answer import Block
 from agent.files.search.engine.bounds import CONTENT_MAX_BYTES, GROUP_HITS
@@ -57,6 +56,9 @@ class Recorder:
             yield from (_context([], []) for _ in lines)
             return
         try:
+            # Only here, for the time that it takes.
+            from collections import deque  # noqa: PLC0415
+
             source = numbered_lines(fd)
             before: deque[Hit] = deque(maxlen=2 * self._context + 1)
             for number in lines:

@@ -1,12 +1,14 @@
 """What the program is asked, as it stands in its argument."""
 
-import json
-from collections.abc import Sequence
-from typing import NamedTuple
+import marshal
+from _collections_abc import Sequence
 
 
-class Request(NamedTuple):
+class Request:
     """One search.
+
+    A plain class, carried by `marshal`: `typing` and `json` would cost the program more
+    time than a small search takes.
 
     Attributes:
         kind: `text` for lines of files, `names` for entries.
@@ -28,32 +30,61 @@ class Request(NamedTuple):
         max_bytes: JSON of the answer.
     """
 
-    kind: str
-    root: str
-    shown: str
-    shown_root: str
-    root_name: str
-    pattern: str
-    regex: bool = False
-    ignore_case: bool = False
-    context: int = 0
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    gitignore: bool = False
-    max_results: int = 0
-    after: tuple[str, int] | None = None
-    ripgrep: str | None = None
-    limit_s: float = 60.0
-    max_bytes: int = 2**28
+    def __init__(  # noqa: PLR0913 - the fields of a request
+        self,
+        *,
+        kind: str,
+        root: str,
+        shown: str,
+        shown_root: str,
+        root_name: str,
+        pattern: str,
+        regex: bool = False,
+        ignore_case: bool = False,
+        context: int = 0,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
+        max_results: int = 0,
+        after: tuple[str, int] | None = None,
+        ripgrep: str | None = None,
+        limit_s: float = 60.0,
+        max_bytes: int = 2**28,
+    ) -> None:
+        self.kind = kind
+        self.root = root
+        self.shown = shown
+        self.shown_root = shown_root
+        self.root_name = root_name
+        self.pattern = pattern
+        self.regex = regex
+        self.ignore_case = ignore_case
+        self.context = context
+        self.include = include
+        self.exclude = exclude
+        self.gitignore = gitignore
+        self.max_results = max_results
+        self.after = after
+        self.ripgrep = ripgrep
+        self.limit_s = limit_s
+        self.max_bytes = max_bytes
 
-    def to_json(self) -> str:
-        """Return the request as an argument."""
-        return json.dumps(self._asdict())
+    def to_argument(self) -> str:
+        """Return the request as an argument of the program."""
+        return marshal.dumps(vars(self)).hex()
 
     @classmethod
-    def from_json(cls, text: str) -> "Request":
-        """Return the request in an argument."""
-        return cls(**json.loads(text))
+    def from_argument(cls, text: str) -> "Request":
+        """Return the request in an argument, which is of our own making."""
+        return cls(**marshal.loads(bytes.fromhex(text)))  # noqa: S302 - see above
+
+    def going_on(self, path: bytes, line: int) -> "Request":
+        """Return the same request for what comes behind a result."""
+        fields = {
+            **vars(self),
+            "after": (path.decode("utf-8", "surrogateescape"), line),
+        }
+        return Request(**fields)
 
 
 def raw(text: str) -> bytes:

@@ -2,34 +2,28 @@
 
 Sorting would cost ripgrep its threads, so it searches in any order and the findings are
 sorted here. When there are too many for that, it searches again, in order, and they are
-passed on as they come. Ripgrep takes every file for text, because it would end at a NUL
-byte anywhere; the contract's binary files are sorted out of those that match.
+passed on as they come.
+
+Ripgrep takes every file for text, because it would end at a NUL byte anywhere; the
+contract's binary files are sorted out of those in which something is found.
 """
 
-import contextlib
-import fcntl
 import os
-import re
-import signal
-from collections.abc import Iterator
-from operator import itemgetter
+from _collections_abc import Iterable, Iterator, Sequence
 
-from agent.files.search.engine.answer import Answer, Block, InvalidError, LateError
-from agent.files.search.engine.bounds import (
-    BLOCK_BYTES,
-    COLLECTED_MAX_BYTES,
-    CONTENT_MAX_BYTES,
-)
+from agent.files.search.engine.answer import Answer, LateError
+from agent.files.search.engine.bounds import BLOCK_BYTES
+from agent.files.search.engine.findings import by_file, hits, quick_json, shortened
 from agent.files.search.engine.globs import any_test, is_plain, widened
-from agent.files.search.engine.matching import Hit, Matcher, is_binary
+from agent.files.search.engine.matching import Matcher, is_binary
+from agent.files.search.engine.process import Piped, Stored, TooMuchError, Words
 from agent.files.search.engine.records import Recorder
 from agent.files.search.engine.request import Request, order, raw
 
-_FOUND = re.compile(rb"([^\0]+)\0(\d+):([^\n]*)\n")
-_HEAD = re.compile(rb"[^\0]+\0\d+:")
-_EXIT_ERROR = 2
-"""Something could not be read, or the expression is none; the second comes with words."""
-_WORDS_MAX_BYTES = 4096
+_Found = tuple[bytes, int, bytes, bytes]
+"""What sorts a file, a number that nothing else has, its absolute path, its lines."""
+TOGETHER_BYTES = 1024 * 1024
+"""Findings turned into JSON at a time."""
 
 _FLAGS = (
     "--no-config",
@@ -40,6 +34,7 @@ _FLAGS = (
     "--null",
     "--line-number",
     "--text",
+    r"--field-match-separator=\x00\x00",
     "--encoding=none",
     "--no-mmap",
     "--hidden",
@@ -54,12 +49,6 @@ _GITIGNORE = (
     "--glob=!.git",
 )
 
-Findings = list[tuple[bytes, list[Hit]]]
-
-
-class UnusableError(Exception):
-    """Ripgrep cannot be run, or has not come to its end."""
-
 
 class Ripgrep:
     """One search.
@@ -72,12 +61,12 @@ class Ripgrep:
     def __init__(self, request: Request, answer: Answer) -> None:
         self._request = request
         self._answer = answer
-        self._recorder = Recorder(request)
         self._root = raw(request.root)
         self._is_file = os.path.isfile(self._root)
         self._skip = len(self._root) + 1
         self._included = any_test(request.include)
         self._excluded = any_test(request.exclude)
+        self._recorder = Recorder(request)
         # Not of an expression, which is not Python's to read.
         texts = not request.regex and request.pattern.endswith("\r")
         self._matcher = Matcher(request) if texts else None
@@ -94,23 +83,24 @@ class Ripgrep:
         """
         alone = self._is_file or len(os.sched_getaffinity(0)) == 1
         if alone or not self._gather():
-            with _Run(self._arguments("--sort=path")) as run:
-                for block in self._blocks(run):
-                    self._answer.add(block)
+            with Piped(self._words("--sort=path")) as run:
+                for path, lines in self._in_order(run):
+                    self._add_file(path, lines)
                 run.finish()
 
     def _gather(self) -> bool:
         """Search in any order, sort, and add all; False when there is too much."""
-        found: list[tuple[bytes, Block]] = []
+        found: list[_Found] = []
         try:
-            with _Run(self._arguments()) as run:
-                size = 0
-                for block in self._blocks(run):
-                    found.append((order(block.path), block))
-                    size += len(block.text)
-                    if size > COLLECTED_MAX_BYTES:
-                        return False
+            with Stored(self._words()) as run:
+                for text in run.pieces():
+                    for path, lines in by_file(text)[0]:
+                        if self._is_wanted(path):
+                            below = path[self._skip :]
+                            found.append((order(below), len(found), below, lines))
                 run.finish()
+        except TooMuchError:
+            return False
         except LateError:
             self._answer.in_order = False
             self._add_sorted(found)
@@ -118,12 +108,51 @@ class Ripgrep:
         self._add_sorted(found)
         return True
 
-    def _add_sorted(self, found: list[tuple[bytes, Block]]) -> None:
-        for _, block in sorted(found, key=itemgetter(0)):
-            self._answer.add(block)
+    def _add_sorted(self, found: list[_Found]) -> None:
+        found.sort()
+        request = self._request
+        if request.context or request.after or self._matcher:
+            self._add_each(found)
+            return
+        together: list[_Found] = []
+        size = 0
+        for each in found:
+            together.append(each)
+            size += len(each[3])
+            if size >= TOGETHER_BYTES:
+                self._add_together(together)
+                together, size = [], 0
+        self._add_together(together)
 
-    def _blocks(self, run: "_Run") -> Iterator[Block]:
-        """Yield what comes, in the order in which it comes."""
+    def _add_together(self, found: Sequence[_Found]) -> None:
+        """Add findings all at once, if they are that simple and fit."""
+        if not found:
+            return
+        made = quick_json(
+            b"".join([lines for _, _, _, lines in found]),
+            (self._root + b"/").decode("utf-8", "replace"),
+            raw(self._request.shown).decode("utf-8", "replace"),
+        )
+        if made and self._answer.fits(made[1], len(made[0])):
+            _, _, below, lines = found[-1]
+            *_, (number, _) = hits(lines)
+            self._answer.add_all(*made, (below, number))
+        else:
+            self._add_each(found)
+
+    def _add_each(self, found: Iterable[_Found]) -> None:
+        for _, _, below, lines in found:
+            self._add_file(below, lines)
+
+    def _add_file(self, below: bytes, lines: bytes) -> None:
+        found = hits(lines)
+        if self._matcher is not None:
+            accepts = self._matcher.accepts
+            found = (hit for hit in found if accepts(hit[1]))
+        self._answer.add_each(self._recorder.blocks(below, found))
+
+    def _in_order(self, run: Piped) -> Iterator[tuple[bytes, bytes]]:
+        """Yield path below the root and lines of files, as they come."""
         rest = b""
         skipping = False
         while text := run.read():
@@ -133,34 +162,34 @@ class Ripgrep:
                     continue
                 text = text[end:]
                 skipping = False
-            findings, rest = _parse(rest + text)
-            for path, hits in findings:
-                yield from self._blocks_of(path, hits)
-            if len(rest) > BLOCK_BYTES and (head := _HEAD.match(rest)):
+            found, rest = by_file(rest + text)
+            for path, lines in found:
+                if self._is_wanted(path):
+                    yield b"" if self._is_file else path[self._skip :], lines
+            if len(rest) > BLOCK_BYTES:
                 # Of a line this long no more than is told; its end is skipped.
-                rest = rest[: head.end() + CONTENT_MAX_BYTES + 2]
+                rest = shortened(rest)
                 skipping = True
 
-    def _blocks_of(self, path: bytes, hits: list[Hit]) -> Iterator[Block]:
-        below = b"" if self._is_file else path[self._skip :]
-        if not self._is_wanted(below) or is_binary(path):
-            return
-        if self._matcher is not None:
-            hits = [hit for hit in hits if self._matcher.accepts(hit[1])]
-        yield from self._recorder.blocks(below, hits)
+    def _is_wanted(self, path: bytes) -> bool:
+        """Tell whether the contract wants what ripgrep has found in a file."""
+        return self._is_asked_for(path) and not is_binary(path)
 
-    def _is_wanted(self, below: bytes) -> bool:
-        if order(below) < self._after:
+    def _is_asked_for(self, path: bytes) -> bool:
+        if self._is_file:
+            return True
+        below = path[self._skip :]
+        if self._after and order(below) < self._after:
             return False
-        if below and (self._included or self._excluded):
-            names = os.fsdecode(below).split("/")
+        if self._included or self._excluded:
+            names = below.split(b"/")
             if self._included and not self._included(names[-1]):
                 return False
             if self._excluded and any(map(self._excluded, names)):
                 return False
         return True
 
-    def _arguments(self, *more: str) -> list[str | bytes]:
+    def _words(self, *more: str) -> Words:
         request = self._request
         words: list[str | bytes] = [request.ripgrep or "rg", *_FLAGS, *more]
         words.append("--ignore-case" if request.ignore_case else "--case-sensitive")
@@ -173,80 +202,3 @@ class Ripgrep:
         words += (f"--glob=!{each}" for each in request.exclude if is_plain(each))
         root = self._root if self._is_file else self._root + b"/"
         return [*words, b"--regexp=" + raw(request.pattern), b"--", root]
-
-
-class _Run:
-    """One process of ripgrep; to be used with `with`, which ends it."""
-
-    def __init__(self, words: list[str | bytes]) -> None:
-        self._output, output = os.pipe2(os.O_CLOEXEC)
-        self._words = os.memfd_create("words", os.MFD_CLOEXEC)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, BLOCK_BYTES)
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, self._words, 2),
-        ]
-        try:
-            self._pid = os.posix_spawn(
-                words[0], words, {}, file_actions=actions, setsigdef=[signal.SIGPIPE]
-            )
-        except OSError as error:
-            os.close(self._output)
-            os.close(self._words)
-            raise UnusableError(str(error)) from error
-        finally:
-            os.close(output)
-
-    def __enter__(self) -> "_Run":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._output)
-        os.close(self._words)
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-
-    def read(self) -> bytes:
-        """Return the next piece of output; nothing at its end."""
-        return os.read(self._output, BLOCK_BYTES)
-
-    def finish(self) -> None:
-        """Wait for the process, and see how it ended.
-
-        Raises:
-            InvalidError: The expression is none.
-            UnusableError: It did not come to its end.
-        """
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = 0
-        code = os.waitstatus_to_exitcode(status)
-        words = os.pread(self._words, _WORDS_MAX_BYTES, 0).decode(errors="replace")
-        if code == _EXIT_ERROR and "regex" in words:
-            raise InvalidError(words.strip())
-        if code not in {0, 1, _EXIT_ERROR} or words:
-            raise UnusableError(words or f"exit code {code}")
-
-
-def _parse(text: bytes) -> tuple[Findings, bytes]:
-    """Return the findings in ripgrep's output, file by file, and what is no whole line."""
-    findings: Findings = []
-    last = b""
-    end = 0
-    for match in _FOUND.finditer(text):
-        path, number, content = match.groups()
-        if path != last:
-            findings.append((path, []))
-            last = path
-        if content.endswith(b"\r"):
-            content = content[:-1]
-        findings[-1][1].append((int(number), content))
-        end = match.end()
-    return findings, text[end:]
-
-
-def can_search(request: Request) -> bool:
-    """Tell whether ripgrep can be asked: an argument holds no NUL byte."""
-    return request.ripgrep is not None and "\0" not in request.pattern

@@ -5,34 +5,41 @@ and not followed, but for the root.
 """
 
 import os
-from collections.abc import Iterator
+from _collections_abc import Iterable, Iterator
 
-from agent.files.search.engine.globs import any_test
-from agent.files.search.engine.ignoring import Ignoring
+from agent.files.search.engine.globs import RawTest, any_test
 from agent.files.search.engine.request import Request, order, raw
 
 Entry = tuple[bytes, bytes, "os.DirEntry[bytes]"]
 """Path below the root, name, and what the directory says of it."""
 
 
-def walk(request: Request) -> Iterator[Entry]:
-    """Go through all entries below the root that the request wants to see."""
+def walk(request: Request, keep: RawTest | None = None) -> Iterator[Entry]:
+    """Go through the entries below the root that the request wants to see.
+
+    Args:
+        request: What is left out, and what the caller has already.
+        keep: Entries with other names need not come, unless they are directories.
+    """
     seen = _Seen(request)
-    stack = [_entries(raw(request.root) + b"/", b"")]
+    root = raw(request.root) + b"/"
+    stack = [(b"", _entries(root, keep))]
     seen.enter(b"")
     while stack:
-        for prefix, entry in stack[-1]:
-            path = prefix + entry.name
+        prefix, entries = stack[-1]
+        for name, entry in entries:
+            path = prefix + name
             is_directory = _is_directory(entry)
-            if seen.is_left_out(path, entry.name, is_directory=is_directory):
-                continue
-            if not seen.is_before(path):
-                yield path, entry.name, entry
-            elif not (is_directory and seen.leads_on(path)):
-                continue
+            if seen.is_picky:
+                told, is_directory = seen.judge(path, name, is_directory=is_directory)
+                if told:
+                    yield path, name, entry
+            else:
+                yield path, name, entry
             if is_directory:
-                stack.append(_entries(entry.path + b"/", path + b"/"))
-                seen.enter(path + b"/")
+                below = path + b"/"
+                stack.append((below, _entries(root + below, keep)))
+                seen.enter(below)
                 break
         else:
             stack.pop()
@@ -40,13 +47,25 @@ def walk(request: Request) -> Iterator[Entry]:
 
 
 class _Seen:
-    """What of a tree a request wants to see."""
+    """What of a tree a request wants to see.
+
+    Attributes:
+        is_picky: Whether that is anything less than all.
+    """
 
     def __init__(self, request: Request) -> None:
         self._excluded = any_test(request.exclude)
-        self._ignoring = Ignoring(request.root) if request.gitignore else None
+        self._ignoring = None
+        if request.gitignore:
+            # Only here, for the time that it takes.
+            from agent.files.search.engine.ignoring import (  # noqa: PLC0415
+                Ignoring,
+            )
+
+            self._ignoring = Ignoring(request.root)
         self._after = raw(request.after[0]) if request.after else b""
         self._after_order = order(self._after)
+        self.is_picky = bool(self._excluded or self._ignoring or self._after)
 
     def enter(self, prefix: bytes) -> None:
         """Go into a directory."""
@@ -58,21 +77,20 @@ class _Seen:
         if self._ignoring:
             self._ignoring.leave()
 
-    def is_left_out(self, path: bytes, name: bytes, *, is_directory: bool) -> bool:
-        """Tell whether an entry, and all below it, is left out."""
-        if self._excluded and self._excluded(os.fsdecode(name)):
-            return True
-        return self._ignoring is not None and self._ignoring.ignores(
+    def judge(
+        self, path: bytes, name: bytes, *, is_directory: bool
+    ) -> tuple[bool, bool]:
+        """Tell whether an entry is told, and whether the walk goes into it."""
+        if self._excluded and self._excluded(name):
+            return False, False
+        if self._ignoring and self._ignoring.ignores(
             path, name, is_directory=is_directory
-        )
-
-    def is_before(self, path: bytes) -> bool:
-        """Tell whether the caller has what comes with this entry already."""
-        return bool(self._after) and order(path) < self._after_order
-
-    def leads_on(self, path: bytes) -> bool:
-        """Tell whether the place to go on from is below this directory."""
-        return self._after.startswith(path + b"/")
+        ):
+            return False, False
+        if self._after and order(path) < self._after_order:
+            # The caller has it; the place to go on from may be below it.
+            return False, is_directory and self._after.startswith(path + b"/")
+        return True, is_directory
 
 
 def is_regular(entry: "os.DirEntry[bytes]") -> bool:
@@ -91,16 +109,31 @@ def _is_directory(entry: "os.DirEntry[bytes]") -> bool:
 
 
 def _entries(
-    directory: bytes, prefix: bytes
+    directory: bytes, keep: RawTest | None
 ) -> Iterator[tuple[bytes, "os.DirEntry[bytes]"]]:
     """Return what is in a directory, sorted; nothing when it cannot be read."""
     try:
         with os.scandir(directory) as scan:
-            found = sorted(scan, key=_name)
+            found = [(entry.name, entry) for entry in _kept(scan, keep)]
     except OSError:
         return iter(())
-    return iter([(prefix, entry) for entry in found])
+    # No two names are the same, so entries are never compared.
+    found.sort()
+    return iter(found)
 
 
-def _name(entry: "os.DirEntry[bytes]") -> bytes:
-    return entry.name
+def _kept(
+    scan: "Iterable[os.DirEntry[bytes]]", keep: RawTest | None
+) -> "Iterable[os.DirEntry[bytes]]":
+    if keep is None:
+        return scan
+    found = list(scan)
+    try:
+        return [
+            entry
+            for entry in found
+            if keep(entry.name) or entry.is_dir(follow_symlinks=False)
+        ]
+    except OSError:
+        # One of them is gone; the quick way does not say which.
+        return [entry for entry in found if keep(entry.name) or _is_directory(entry)]

@@ -1,33 +1,31 @@
 """Searches text without ripgrep: one process walks, others read files.
 
 The walker hands out batches of paths in order and takes the results back in order. It
-writes to a worker only when it has taken all that the worker had to say, so neither ever
-waits for the other to read. Workers end when their pipe closes, or at the walker's word.
+writes to a worker only what its pipe has room for, or when it has taken all that the
+worker had to say, so neither ever waits for the other to read. Workers end when their pipe closes, or at the walker's word.
 """
 
-import contextlib
+import _signal as signal  # type: ignore[import-not-found] # `signal` costs 5 ms
 import os
-import signal
-import stat
-import struct
-from array import array
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import NoReturn
+from _collections_abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
+from struct import Struct, pack, unpack_from
 
 from agent.files.search.engine.answer import Answer, Block
 from agent.files.search.engine.bounds import BATCH_FILES, WORKERS_MAX
 from agent.files.search.engine.globs import any_test
-from agent.files.search.engine.matching import OPEN_FLAGS, Matcher
-from agent.files.search.engine.records import Recorder
+from agent.files.search.engine.reading import Reader
 from agent.files.search.engine.request import Request, raw
 from agent.files.search.engine.walking import is_regular, walk
 
-_SIZE = struct.Struct("=Q")
-_BLOCK = struct.Struct("=QQQQ")
+_SIZE = Struct("=Q")
+_BLOCK = Struct("=QQQQ")
 """Which file of the batch, how many results, how many cut, how many bytes of JSON."""
 _END = _SIZE.pack(0)
+BATCHES_AHEAD = 3
+"""Batches that a worker has, so that it need not wait for the walker."""
+ROOM_BYTES = 32 * 1024
+"""Of batches in a worker's pipe, which holds 64 KiB (man 7 pipe)."""
 SENT_BYTES = 1024 * 1024
 """Results gathered before a worker hands them over."""
 
@@ -36,27 +34,36 @@ def find(request: Request, answer: Answer) -> None:
     """Find the lines that match, and add them to the answer.
 
     Raises:
-        re.error: The expression is none.
+        InvalidError: The expression is none.
         LateError: The time is up.
         FullError: The answer is.
     """
-    matcher, recorder = Matcher(request), Recorder(request)
-    with contextlib.ExitStack() as stack:
-        workers = deque(
-            stack.enter_context(_Worker(matcher, recorder))
-            for _ in range(min(len(os.sched_getaffinity(0)), WORKERS_MAX))
-        )
-        busy: deque[_Worker] = deque()
-        paths = _paths(request)
-        while True:
-            while workers and (batch := list(islice(paths, BATCH_FILES))):
-                workers[0].give(batch)
-                busy.append(workers.popleft())
-            if not busy:
-                return
-            for block in busy[0].results():
-                answer.add(block)
-            workers.append(busy.popleft())
+    reader = Reader(request)
+    workers: list[_Worker] = []
+    try:
+        for _ in range(min(len(os.sched_getaffinity(0)), WORKERS_MAX)):
+            workers.append(_Worker())
+            workers[-1].start(reader)
+        _distribute(_paths(request), workers, answer)
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _distribute(
+    paths: Iterator[bytes], workers: Sequence["_Worker"], answer: Answer
+) -> None:
+    """Have files read, and take the results in the files' order."""
+    busy: list[_Worker] = []
+    turns = cycle(workers)
+    while batch := list(islice(paths, BATCH_FILES)):
+        worker = next(turns)
+        while len(busy) == len(workers) * BATCHES_AHEAD or not worker.has_room(batch):
+            answer.add_each(busy.pop(0).results())
+        worker.give(batch)
+        busy.append(worker)
+    for worker in busy:
+        answer.add_each(worker.results())
 
 
 def _paths(request: Request) -> Iterator[bytes]:
@@ -65,59 +72,65 @@ def _paths(request: Request) -> Iterator[bytes]:
         yield b""
         return
     included = any_test(request.include)
-    for path, name, entry in walk(request):
-        wanted = not included or included(os.fsdecode(name))
-        if wanted and is_regular(entry):
+    for path, name, entry in walk(request, included):
+        if is_regular(entry) and (not included or included(name)):
             yield path
 
 
 class _Worker:
-    """A process that reads the files it is told to; to be used with `with`."""
+    """A process that reads the files it is told to."""
 
-    def __init__(self, matcher: Matcher, recorder: Recorder) -> None:
-        self._matcher = matcher
-        self._recorder = recorder
-        self._batch: list[bytes] = []
+    def __init__(self) -> None:
+        self._batches: list[list[bytes]] = []
         self._pid = 0
         self._to = self._from = -1
 
-    def __enter__(self) -> "_Worker":
+    def start(self, reader: Reader) -> None:
+        """Start the process."""
         theirs, self._to = os.pipe()
         self._from, answers = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            self._work(theirs, answers)
+            self._work(reader, theirs, answers)
         os.close(theirs)
         os.close(answers)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self._to)
-        os.close(self._from)
-        with contextlib.suppress(ProcessLookupError):
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        if self._pid:
             os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+            os.waitpid(self._pid, 0)
+            os.close(self._to)
+            os.close(self._from)
+
+    def has_room(self, batch: list[bytes]) -> bool:
+        """Tell whether the batch can be given without waiting for the worker."""
+        # One that has nothing to do is reading; another one may be writing.
+        given = sum(map(_size, self._batches))
+        return not given or given + _size(batch) <= ROOM_BYTES
 
     def give(self, batch: list[bytes]) -> None:
         """Have files read."""
-        self._batch = batch
+        self._batches.append(batch)
         text = b"\0".join(batch)
         _write(self._to, _SIZE.pack(len(text)) + text)
 
     def results(self) -> Iterator[Block]:
-        """Yield what was found in the files given last."""
+        """Yield what was found in the files of the oldest batch, which is then done."""
+        batch = self._batches[0]
         while size := _SIZE.unpack(_read(self._from, _SIZE.size))[0]:
             sent = _read(self._from, size)
             at = 0
             while at < size:
                 index, count, cut, length = _BLOCK.unpack_from(sent, at)
                 at += _BLOCK.size
-                lines = array("Q", sent[at : at + count * 8])
+                lines = unpack_from(f"={count}Q", sent, at)
                 at += count * 8
-                yield Block(self._batch[index], lines, sent[at : at + length], cut)
+                yield Block(batch[index], lines, sent[at : at + length], cut)
                 at += length
+        self._batches.pop(0)
 
-    def _work(self, orders: int, answers: int) -> NoReturn:
+    def _work(self, reader: Reader, orders: int, answers: int) -> None:
         """Be the worker, to the end of the process."""
         code = 1
         try:
@@ -127,44 +140,36 @@ class _Worker:
             os.close(self._from)
             while True:
                 (size,) = _SIZE.unpack(_read(orders, _SIZE.size))
-                for piece in self._search(_read(orders, size).split(b"\0")):
+                for piece in _search(reader, _read(orders, size).split(b"\0")):
                     _write(answers, piece)
         except EOFError:
             code = 0
         finally:
             os._exit(code)
 
-    def _search(self, batch: Iterable[bytes]) -> Iterator[bytes]:
-        found: list[bytes] = []
-        size = 0
-        for index, path in enumerate(batch):
-            for _, lines, text, cut in self._blocks(path):
-                head = _BLOCK.pack(index, len(lines), cut, len(text))
-                block = head + array("Q", lines).tobytes() + text
-                found.append(block)
-                size += len(block)
-                if size > SENT_BYTES:
-                    yield b"".join((_SIZE.pack(size), *found))
-                    found, size = [], 0
-        if found:
-            yield b"".join((_SIZE.pack(size), *found))
-        yield _END
 
-    def _blocks(self, path: bytes) -> Iterator[Block]:
-        # Below the root no link is followed, not even one that was a file just now.
-        flags = OPEN_FLAGS | (os.O_NOFOLLOW if path else 0)
-        try:
-            fd = os.open(self._recorder.full_path(path), flags)
-        except OSError:
-            return
-        try:
-            status = os.fstat(fd)
-            if stat.S_ISREG(status.st_mode):
-                hits = self._matcher.hits(fd, status.st_size)
-                if hits is not None:
-                    yield from self._recorder.blocks(path, hits)
-        finally:
-            os.close(fd)
+def _search(reader: Reader, batch: Iterable[bytes]) -> Iterator[bytes]:
+    found: list[bytes] = []
+    size = 0
+    for index, path in enumerate(batch):
+        for block in reader.blocks(path):
+            lines = pack(f"={len(block.lines)}Q", *block.lines)
+            head = _BLOCK.pack(
+                index, len(block.lines), block.cut_lines, len(block.text)
+            )
+            found.append(head + lines + block.text)
+            size += len(found[-1])
+            if size > SENT_BYTES:
+                yield b"".join((_SIZE.pack(size), *found))
+                found, size = [], 0
+    if found:
+        yield b"".join((_SIZE.pack(size), *found))
+    yield _END
+
+
+def _size(batch: Iterable[bytes]) -> int:
+    """Return how many bytes it takes to give a batch, or a few more."""
+    return _SIZE.size + sum(len(path) + 1 for path in batch)
 
 
 def _read(fd: int, size: int) -> bytes:
