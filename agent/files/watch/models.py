@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from msgspec import field
+
 from agent.wire import UNSET, Model, UnsetType
 
 Kind = Literal["ready", "created", "modified", "deleted", "moved", "overflow", "gone"]
@@ -17,10 +19,12 @@ class WatchEvent(Model, frozen=True, kw_only=True):
             lost and that the client has to look for itself, `gone` that there is nothing
             left to watch.
         path: What it happened to, written as the watched path was; a move's new place.
+        source: Where a move began; `from` on the wire.
         time: When it was noticed (RFC 3339).
     """
 
     sequence: int
     kind: Kind
     path: str | UnsetType = UNSET
+    source: str | UnsetType = field(name="from", default=UNSET)
     time: str

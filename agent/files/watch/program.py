@@ -8,30 +8,27 @@ output, a terminal in raw mode (the keeper keeps a bounded ring of that, and no 
 
     {"ready": true}                     everything from here on is noticed
     {"error": [errno, message]}         it cannot be watched; the last line
-    {"time": 1.5, "events": [["created", "a/b"], ...]}
+    {"time": 1.5, "events": [["created", "a/b", ""], ["moved", "c", "a/b"], ...]}
     {"overflow": true}                  something was missed
     {"gone": true}                      the directory is not there any more; the last line
 
-What watchfiles does not do is added here. It tells nothing of what is in a new directory
-before its own watch is there, so new directories are looked through, twice. It gives the
-changes of a moment in no order, so they are put in one that is possible. It knows a
-directory that links lead to by one of its names, so names are resolved. A name that is
-not UTF-8 ends it, so it is begun again, and said that something was missed. It does not
-tell which deletion and creation are one move.
+What watchfiles says becomes events in `changes`. Two things make it begin anew, and say
+that something was missed: a name that is not UTF-8, which ends it, and a queue of the
+system that was too short (`kernel_queue`), for a directory that was made meanwhile would
+never be watched.
 """
 
 import errno
 import json
 import os
-import re
-import stat
 import sys
 import time
 import tty
-from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol
 
-from agent.files.journal import PREFIX
+from agent.files.watch.changes import Changes, Event
+from agent.files.watch.kernel_queue import KernelQueue, queues
+from agent.files.watch.known import Known
 
 STEP_MS = 20
 """Between two looks at what has come; also how long it must be quiet."""
@@ -43,11 +40,6 @@ RESTART_S = 1.0
 """Between two beginnings, when something keeps ending the watcher."""
 LINE_EVENTS = 200
 """In one line."""
-
-ADDED, MODIFIED, DELETED = 1, 2, 3
-TEMPORARY = re.compile(re.escape(PREFIX) + r"[0-9a-f]{16}")
-
-Event = tuple[str, str]
 
 
 class Watcher(Protocol):
@@ -74,15 +66,23 @@ class Watch:
         self.root = root
         self._recursive = recursive
         self._identity = self._now()
-        self._watcher = self._begin()
-        self._told: set[str] = set()
-        self._told_before: set[str] = set()
-        self._found: set[str] = set()
-        self._found_before: set[str] = set()
-        self._fresh: list[str] = []
-        self._fresh_before: list[str] = []
+        self._watcher, self._queue = self._begin()
+        # After the watcher began, so that nothing happens in between.
+        self._changes = Changes(
+            root,
+            self._identity[0] if self._identity else 0,
+            recursive=recursive,
+            known=Known(root, recursive=recursive),
+        )
 
-    def _begin(self) -> "Watcher":
+    def _begin(self) -> "tuple[Watcher, KernelQueue | None]":
+        before = queues()
+        watcher = self._watch()
+        new = queues() - before
+        # None, or more: not as we know it, so that a drop stays unnoticed.
+        return watcher, KernelQueue(new.pop()) if len(new) == 1 else None
+
+    def _watch(self) -> "Watcher":
         from watchfiles._rust_notify import RustNotify  # noqa: PLC0415
 
         try:
@@ -98,11 +98,12 @@ class Watch:
         """Write down what happens until the directory is gone."""
         while True:
             changes = self._wait()
-            if changes is None:
-                say({"overflow": True})
-                continue
             # Before the look at the directory, so that its last events are told.
-            self._tell(list(self._events(changes)))
+            if changes is None:
+                self._begin_anew()
+                say({"overflow": True})
+            else:
+                self._tell(list(self._changes.events(changes)))
             if self._now() != self._identity:
                 say({"gone": True})
                 return
@@ -116,12 +117,21 @@ class Watch:
         try:
             found = self._watcher.watch(DEBOUNCE_MS, STEP_MS, LOOK_MS, None)
         except WatchfilesRustInternalError:
-            time.sleep(RESTART_S)
-            if self._now() == self._identity:
-                old, self._watcher = self._watcher, self._begin()
-                old.close()
+            return None
+        if self._queue and self._queue.has_overflowed():
             return None
         return set() if isinstance(found, str) else found
+
+    def _begin_anew(self) -> None:
+        time.sleep(RESTART_S)
+        if self._now() != self._identity:
+            return
+        old, queue = self._watcher, self._queue
+        self._watcher, self._queue = self._begin()
+        self._changes.begin()
+        if queue:
+            queue.close()
+        old.close()
 
     def _now(self) -> tuple[int, int] | None:
         try:
@@ -130,93 +140,6 @@ class Watch:
             return None
         return found.st_dev, found.st_ino
 
-    def _events(self, changes: Iterable[tuple[int, str]]) -> Iterator[Event]:
-        """Put one moment's changes in an order in which they may have happened."""
-        kinds = self._kinds(changes)
-        for path in sorted(kinds, reverse=True):
-            if DELETED in kinds[path]:
-                if ADDED in kinds[path] and not self._exists(path):
-                    yield "created", path
-                for told in self._sets():
-                    told.discard(path)
-                yield "deleted", path
-        for path in sorted(kinds):
-            yield from self._rest(path, kinds[path])
-        yield from self._look_again()
-
-    def _kinds(self, changes: Iterable[tuple[int, str]]) -> dict[str, set[int]]:
-        """Return what happened to each path."""
-        kinds: dict[str, set[int]] = {}
-        for kind, path in changes:
-            if not TEMPORARY.fullmatch(os.path.basename(path)):
-                kinds.setdefault(self._named(path), set()).add(kind)
-        if kinds.get(""):
-            # The directory's own end is told otherwise.
-            kinds[""] &= {MODIFIED}
-        return kinds
-
-    def _rest(self, path: str, kinds: set[int]) -> Iterator[Event]:
-        if ADDED in kinds and (DELETED not in kinds or self._exists(path)):
-            yield from self._created(path)
-        elif MODIFIED in kinds and DELETED not in kinds:
-            yield "modified", path
-
-    def _created(self, path: str) -> Iterator[Event]:
-        if path in self._found or path in self._found_before:
-            # Told already; but it may be yet another file by that name, just as new.
-            yield "modified", path
-        else:
-            self._told.add(path)
-            yield "created", path
-        if self._recursive and is_directory(os.path.join(self.root, path)):
-            yield from self._below(path)
-            self._fresh.append(path)
-
-    def _look_again(self) -> Iterator[Event]:
-        """Look into the directories that were new a moment ago for the second time."""
-        for path in self._fresh_before:
-            yield from self._below(path)
-        self._fresh_before, self._fresh = self._fresh, []
-        self._told_before, self._told = self._told, set()
-        self._found_before, self._found = self._found, set()
-
-    def _is_told(self, path: str) -> bool:
-        return any(path in told for told in self._sets())
-
-    def _sets(self) -> tuple[set[str], ...]:
-        return self._told, self._told_before, self._found, self._found_before
-
-    def _below(self, path: str) -> Iterator[Event]:
-        """Tell of what is in a new directory and was not told of yet."""
-        open_ = [path]
-        while open_:
-            directory = open_.pop()
-            for name, is_dir in listed(os.path.join(self.root, directory)):
-                below = f"{directory}/{name}"
-                if is_dir:
-                    open_.append(below)
-                if self._is_told(below):
-                    continue
-                self._found.add(below)
-                if not TEMPORARY.fullmatch(name):
-                    yield "created", below
-
-    def _named(self, path: str) -> str:
-        """Return a path's name below the directory, links resolved where they stay in."""
-        if path == self.root:
-            return ""
-        parent, name = os.path.split(path)
-        real = os.path.realpath(parent)
-        inside = self.root.rstrip("/") + "/"
-        if real == self.root:
-            return name
-        if not (real + "/").startswith(inside):
-            real = parent
-        return f"{real[len(inside) :]}/{name}"
-
-    def _exists(self, path: str) -> bool:
-        return os.path.lexists(os.path.join(self.root, path))
-
     def _tell(self, events: list[Event]) -> None:
         now = time.time()
         for first in range(0, len(events), LINE_EVENTS):
@@ -224,27 +147,12 @@ class Watch:
             say(
                 {
                     "time": now,
-                    "events": [(kind, printable(path)) for kind, path in some],
+                    "events": [
+                        (kind, printable(path), printable(source))
+                        for kind, path, source in some
+                    ],
                 }
             )
-
-
-def is_directory(path: str) -> bool:
-    """Tell whether a directory is there, and not a link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
-
-
-def listed(directory: str) -> list[tuple[str, bool]]:
-    """Return the entries of a directory, none of anything else, and which are such."""
-    try:
-        with os.scandir(directory) as entries:
-            return [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
-    except OSError:
-        # It went meanwhile, or is not ours to read.
-        return []
 
 
 def printable(path: str) -> str:
@@ -277,11 +185,11 @@ def main(arguments: list[str]) -> int:
     tty.setraw(1)
     try:
         watch = Watch(arguments[0], recursive=arguments[1] == "1")
+        say({"ready": True})
+        watch.run()
     except (OSError, RuntimeError) as error:
         say({"error": [number_of(error), str(error)]})
         return 1
-    say({"ready": True})
-    watch.run()
     return 0
 
 

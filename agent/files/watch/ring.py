@@ -12,12 +12,13 @@ RING_EVENTS = 8192
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """One event of a tree, its path relative to it."""
+    """One event of a tree, its paths relative to it; `source` is where a move began."""
 
     sequence: int
     kind: Kind
     path: str
     time: float
+    source: str
 
 
 class Ring:
@@ -40,10 +41,10 @@ class Ring:
         self.last = int(clock() * 1_000_000)
         """The number of the newest event, or the one before the first."""
 
-    def add(self, kind: Kind, path: str, when: float) -> None:
+    def add(self, kind: Kind, path: str, when: float, source: str = "") -> None:
         """Add an event; the oldest falls off."""
         self.last += 1
-        self._events[self.last] = Happening(self.last, kind, path, when)
+        self._events[self.last] = Happening(self.last, kind, path, when, source)
         self._events.pop(self.last - self._capacity, None)
 
     def holds_all_after(self, sequence: int) -> bool:

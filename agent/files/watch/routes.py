@@ -48,8 +48,10 @@ async def watch_files(
     Server-sent events, or with an upgrade a websocket with one JSON text for each. The
     first word is `ready`; nothing that happens after the headers is missed. `since`, or
     the header `Last-Event-ID`, goes on after an event that the client has; `overflow`
-    says that it cannot, or that the client was too slow. `include` and `exclude` are
-    globs with commas between them.
+    says that it cannot, that the client was too slow, or that the system dropped events.
+    `moved` has `path` and `from`; a rename that cannot be told from other things is
+    `deleted` and `created`, one across what was chosen is either. What is below links to
+    directories is not told. `include` and `exclude` are globs with commas between them.
     """
     choice = Choice(include, exclude)
     since = _last_event(request, since)

@@ -37,7 +37,9 @@ class Line(msgspec.Struct):
     overflow: bool = False
     error: tuple[int, str] | None = None
     time: float = 0.0
-    events: list[tuple[Literal["created", "modified", "deleted"], str]] = []
+    events: list[
+        tuple[Literal["created", "modified", "deleted", "moved"], str, str]
+    ] = []
 
 
 class Tree:
@@ -181,8 +183,8 @@ class Tree:
             self._missed()
         elif line.gone:
             self.ring.add("gone", "", self._clock())
-        for kind, path in line.events:
-            self.ring.add(kind, path, line.time)
+        for kind, path, source in line.events:
+            self.ring.add(kind, path, line.time, source)
 
 
 def _failure(error: tuple[int, str], root: str) -> Exception:

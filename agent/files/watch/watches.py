@@ -22,6 +22,7 @@ from agent.files.paths import Paths, shown_root, tell_as, told_as
 from agent.files.threads import Threads
 from agent.files.watch.models import Kind, WatchEvent
 from agent.files.watch.patterns import Choice
+from agent.files.watch.ring import Happening
 from agent.files.watch.trees import KIND, Tree
 from agent.keeper.client import Keeper
 from agent.wire import UNSET, printable
@@ -85,7 +86,7 @@ class Listener:
 
     def begin(self) -> WatchEvent:
         """Return its first word."""
-        return self._told(self.sequence, "ready", None, time.time())
+        return self._told(self.sequence, "ready", "", time.time())
 
     def leave(self) -> None:
         """Let `take` return at once, and for good."""
@@ -113,17 +114,27 @@ class Listener:
         while self.sequence != ring.last:
             if not ring.holds_all_after(self.sequence):
                 self.sequence = ring.last
-                return [self._told(ring.last, "overflow", None, time.time())]
+                return [self._told(ring.last, "overflow", "", time.time())]
             happened = ring.after(self.sequence, BATCH_EVENTS)
             self.sequence = happened[-1].sequence
-            found = [
-                self._told(each.sequence, each.kind, each.path, each.time)
-                for each in happened
-                if each.kind in {"overflow", "gone"} or self._wants(each.path)
-            ]
-            if found:
+            if found := [told for each in happened if (told := self._heard(each))]:
                 return found
         return []
+
+    def _heard(self, event: Happening) -> WatchEvent | None:
+        """Return an event as this listener is told of it, or None.
+
+        A move between what it wants to hear of and the rest is a coming or a going.
+        """
+        kind, path, source = event.kind, event.path, event.source
+        if kind == "moved":
+            if not self._wants(source):
+                kind, source = "created", ""
+            elif not self._wants(path):
+                kind, path, source = "deleted", source, ""
+        if kind in {"overflow", "gone"} or self._wants(path):
+            return self._told(event.sequence, kind, path, event.time, source)
+        return None
 
     def _wants(self, path: str) -> bool:
         if self._only is not None:
@@ -131,7 +142,7 @@ class Listener:
         return not path or self._choice.takes(path)
 
     def _told(
-        self, sequence: int, kind: Kind, path: str | None, when: float
+        self, sequence: int, kind: Kind, path: str, when: float, source: str = ""
     ) -> WatchEvent:
         stamp = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
         shown = self._path if self._only is not None or not path else self._shown + path
@@ -139,6 +150,7 @@ class Listener:
             sequence=sequence,
             kind=kind,
             path=UNSET if kind in {"ready", "overflow"} else printable(shown),
+            source=printable(self._shown + source) if source else UNSET,
             time=stamp.replace("+00:00", "Z"),
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import WSMsgType
 
+from agent.files.watch.kernel_queue import MAX_EVENTS
 from tests.files.watch.conftest import Client, in_thread, told
 from tests.support.agent import Agent
 from tests.support.processes import tree
@@ -130,17 +131,135 @@ async def test_without_recursive_what_is_below_is_not_told(
     assert ("created", "sub/deep") not in told(events, place)
 
 
-async def test_a_rename_is_a_deletion_and_a_creation(
+async def test_a_rename_is_one_event(client: Client, place: Path) -> None:
+    old = place / "old"
+    old.touch()
+
+    async with client.listen("watched") as listening, client.socket(place) as socket:
+        old.rename(place / "new")
+
+        event = (await listening.until("moved"))[0]
+        assert (event["path"], event["from"]) == ("watched/new", "watched/old")
+        event = await socket.receive_json()
+        assert (event["path"], event["from"]) == (f"{place}/new", f"{place}/old")
+
+
+async def test_a_moved_directory_is_one_event_and_stays_watched(
     client: Client, place: Path
 ) -> None:
-    (place / "old").touch()
+    (place / "a/b").mkdir(parents=True)
+    (place / "a/b/file").touch()
+
+    async with client.listen(place, recursive="true") as listening:
+        (place / "a").rename(place / "z")
+        events = await listening.until("moved")
+        (place / "z/b/new").touch()
+        events += await listening.until("created")
+        (place / "z/b/file").unlink()
+        events += await listening.until("deleted")
+
+    wanted = [("moved", "z"), ("created", "z/b/new"), ("deleted", "z/b/file")]
+    assert told(events, place) == wanted
+
+
+async def test_what_was_made_while_it_was_watched_moves_too(
+    client: Client, place: Path
+) -> None:
+    async with client.listen(place, recursive="true") as listening:
+        await in_thread(lambda: (place / "a/b").mkdir(parents=True))
+        await listening.until("created", f"{place}/a/b")
+        (place / "a/b").rename(place / "c")
+
+        event = (await listening.until("moved"))[-1]
+
+    assert (event["path"], event["from"]) == (f"{place}/c", f"{place}/a/b")
+
+
+async def test_a_log_that_is_rotated_moved_before_the_next_came(
+    client: Client, place: Path
+) -> None:
+    (place / "log").touch()
+
+    async with client.listen(place) as listening:
+        (place / "log").rename(place / "log.1")
+        (place / "log").touch()
+        events = await listening.until("created")
+
+    assert told(events, place) == [("moved", "log.1"), ("created", "log")]
+
+
+async def test_a_new_file_by_the_number_of_a_deleted_one_is_no_move(
+    client: Client, place: Path
+) -> None:
+    numbers: set[int] = set()
+    async with client.listen(place) as listening:
+        for number in range(5):
+            (place / f"{number}").touch()
+            await listening.until("created", f"{place}/{number}")
+            numbers.add((place / f"{number}").stat().st_ino)
+            (place / f"{number}").unlink()
+            (place / f"{number}-").touch()
+            events = await listening.until("created", f"{place}/{number}-")
+            numbers.add((place / f"{number}-").stat().st_ino)
+            wanted = [("deleted", f"{number}"), ("created", f"{number}-")]
+            assert told(events, place)[-2:] == wanted
+
+
+async def test_a_moved_file_that_was_written_to_is_modified_as_well(
+    client: Client, place: Path
+) -> None:
+    (place / "old").write_text("1")
 
     async with client.listen(place) as listening:
         (place / "old").rename(place / "new")
+        (place / "new").write_text("2")
+        events = await listening.until("modified")
 
-        events = await listening.until("created")
+    assert told(events, place) == [("moved", "new"), ("modified", "new")]
 
-    assert told(events, place) == [("deleted", "old"), ("created", "new")]
+
+async def test_a_move_across_the_chosen_is_a_coming_or_a_going(
+    client: Client, place: Path
+) -> None:
+    (place / "a").mkdir()
+    for name in ("a/1", "a/2", "3"):
+        (place / name).touch()
+
+    async with client.listen(
+        place, recursive="true", exclude="a", include="?"
+    ) as listening:
+        (place / "a/1").rename(place / "1")
+        events = await listening.until("created", f"{place}/1")
+        (place / "3").rename(place / "long")
+        events += await listening.until("deleted")
+        (place / "a/2").rename(place / "a/4")
+        (place / "1").rename(place / "5")
+        events += await listening.until("moved")
+
+    assert told(events, place) == [("created", "1"), ("deleted", "3"), ("moved", "5")]
+    assert [each.get("from") for each in events] == [None, None, f"{place}/1"]
+
+
+async def test_links_to_directories_are_not_followed(
+    client: Client, place: Path
+) -> None:
+    elsewhere = place.with_name("elsewhere")
+    for directory in (elsewhere, place / "z"):
+        directory.mkdir()
+    (place / "out").symlink_to(elsewhere)
+    (place / "in").symlink_to("z")
+
+    async with client.listen(place, recursive="true") as listening:
+        (elsewhere / "a").touch()
+        (place / "later").symlink_to(elsewhere)
+        (place / "in/b").touch()
+        events = await listening.until("created", f"{place}/z/b")
+        (elsewhere / "c").touch()
+        (place / "zz").touch()
+        events += await listening.until("created", f"{place}/zz")
+
+    created = [path for kind, path in told(events, place) if kind == "created"]
+    assert sorted(created) == ["later", "z/b", "zz"]
 
 
 async def test_a_file_that_editors_replace_stays_watched(
@@ -361,6 +480,29 @@ async def test_a_name_that_is_not_utf_8_means_overflow_and_no_end(
         await listening.until("created", f"{place}/a")
 
 
+async def test_a_queue_of_the_system_that_was_too_short_means_overflow(
+    client: Client, place: Path
+) -> None:
+    def flood() -> None:
+        places = int(Path(MAX_EVENTS).read_text())
+        # At least two events each.
+        for number in range(places // 2 + 1):
+            (place / f"{number}").touch()
+        (place / "sub").mkdir()
+
+    async with client.listen(place, recursive="true", include="x") as listening:
+        watcher = (await in_thread(watchers, client.agent))[0]
+        os.kill(watcher, signal.SIGSTOP)
+        await in_thread(flood)
+        os.kill(watcher, signal.SIGCONT)
+        await listening.until("overflow")
+        # Nothing told of this directory, and yet what is in it is told.
+        (place / "sub/x").touch()
+        await listening.until("created", f"{place}/sub/x")
+        (place / "sub/x").rename(place / "x")
+        await listening.until("moved", f"{place}/x")
+
+
 async def test_a_stopping_agent_ends_every_answer(client: Client, place: Path) -> None:
     async with client.listen(place) as listening, client.socket(place) as socket:
         stopping = asyncio.create_task(in_thread(client.agent.stop))
@@ -392,16 +534,21 @@ async def test_a_listener_that_is_too_slow_hears_so_and_goes_on(
     await in_thread(lambda: place.mkdir(parents=True))
     names = [f"{number:05}-{'n' * 240}" for number in range(12_000)]
 
-    def make() -> None:
-        for name in names:
+    def make(start: int) -> None:
+        for name in names[start : start + 1000]:
             (place / name).touch()
+        (place / f"last-{start}").touch()
 
-    async with client.listen(place) as slow, client.listen(place, include="last") as ok:
+    async with (
+        client.listen(place) as slow,
+        client.listen(place, include="last*") as ok,
+    ):
         transport = slow.response.connection.transport  # type: ignore[union-attr]
         transport.pause_reading()  # type: ignore[union-attr]
-        await in_thread(make)
-        (place / "last").touch()
-        await ok.until("created", f"{place}/last")
+        # In pieces, so that the system's own queue does not overflow.
+        for start in range(0, len(names), 1000):
+            await in_thread(make, start)
+            await ok.until("created", f"{place}/last-{start}")
         transport.resume_reading()  # type: ignore[union-attr]
         heard = await slow.until("overflow")
         (place / "after").touch()
