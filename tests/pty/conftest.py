@@ -1,17 +1,29 @@
 """Clients of terminals, against a whole agent."""
 
-import asyncio
 import contextlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, WSMsgType
+from aiohttp import (
+    ClientSession,
+    ClientTimeout,
+    ClientWebSocketResponse,
+    WSMsgType,
+    web,
+)
 
-from tests.support.agent import Agent
+from agent.keeper.client import Keeper
+from agent.pty.routes import TERMINALS, routes
+from agent.pty.terminals import Terminals
+from agent.settings import Settings
+from agent.web.websockets import WEBSOCKETS, Websockets
+from tests.support.agent import Agent, StartAgent
+from tests.support.serving import TOKEN, serving
 
 EXIT_CONTROL = "X-Daytona-Pty-Exit-Control"
 CONNECTED = {"type": "control", "status": "connected"}
@@ -80,15 +92,15 @@ class Screen:
 class Desk:
     """Asks one agent for terminals."""
 
-    def __init__(self, session: ClientSession, agent: Agent) -> None:
+    def __init__(self, session: ClientSession, url: str) -> None:
         self.session = session
-        self.agent = agent
+        self.url = f"{url}/process/pty"
 
     async def ask(
         self, method: str, path: str = "", body: object = None
     ) -> tuple[int, Any]:
         """Make a request under `/process/pty`; return status and JSON."""
-        url = f"{self.agent.url}/process/pty{path}"
+        url = self.url + path
         async with self.session.request(method, url, json=body) as answer:
             return answer.status, await answer.json()
 
@@ -96,6 +108,11 @@ class Desk:
         """Return the ids of all terminals."""
         _, told = await self.ask("GET")
         return [each["id"] for each in told["sessions"]]
+
+    async def connect_until(self, session_id: str, wanted: bytes) -> bytes:
+        """Connect, and return the output up to these bytes."""
+        async with self.connect(session_id) as screen:
+            return await screen.until(wanted)
 
     async def until_gone(self, session_id: str) -> None:
         """Wait until a terminal is no longer listed: its shell has exited."""
@@ -107,9 +124,9 @@ class Desk:
         self, path: str, offers: Sequence[str] = (EXIT_CONTROL,)
     ) -> AsyncIterator[Screen]:
         """Open a websocket, nothing taken from it yet."""
-        url = f"{self.agent.url}/process/pty/{path}"
-        # The largest window and no pings of its own: what a test does not take waits.
-        socket = await self.session.ws_connect(url, protocols=offers, max_msg_size=0)
+        socket = await self.session.ws_connect(
+            f"{self.url}/{path}", protocols=offers, max_msg_size=0
+        )
         try:
             yield Screen(socket)
         finally:
@@ -154,20 +171,65 @@ def environment_token(envs: dict[str, str], padding: str = "") -> str:
     return f"X-Daytona-Pty-Envs~{encoded}{padding}"
 
 
+STARTUP_FILES = {
+    ".zshrc": "PROMPT='READY> '\nunsetopt zle promptcr\nstty -echoctl\n",
+    ".bash_profile": "PS1='READY> '\n",
+    ".profile": "PS1='READY> '\nexport ENV=\n",
+}
+"""By shell: a prompt that is easy to find."""
+
+
+def settle_in(home: Path) -> None:
+    """Give every shell its prompt, whichever it is that this machine has."""
+    for name, text in STARTUP_FILES.items():
+        (home / name).write_text(text)
+
+
 @pytest.fixture
-def agent(start_agent: Callable[..., Agent]) -> Agent:
+def agent(start_agent: StartAgent) -> Agent:
     """Return a whole agent, whose shells have a prompt of our own."""
-    return start_agent(env={"SHELL": "/bin/bash", "PS1": "x"})
+    agent = start_agent()
+    settle_in(agent.home)
+    return agent
+
+
+@contextlib.asynccontextmanager
+async def asking(url: str, auth: dict[str, str]) -> AsyncIterator[Desk]:
+    """Give a client of what listens at an address."""
+    limit = ClientTimeout(total=None)
+    async with ClientSession(headers=auth, timeout=limit) as session:
+        yield Desk(session, url)
 
 
 @pytest.fixture
 async def desk(agent: Agent) -> AsyncIterator[Desk]:
     """Return a client of a running agent."""
-    limit = ClientTimeout(total=None)
-    async with ClientSession(headers=agent.auth, timeout=limit) as session:
-        yield Desk(session, agent)
+    async with asking(agent.url, agent.auth) as desk:
+        yield desk
 
 
-async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do what blocks."""
-    return await asyncio.to_thread(work, *arguments)
+@contextlib.asynccontextmanager
+async def terminals(
+    keeper: Keeper, work_dir: Path, **options: Any
+) -> AsyncIterator[Desk]:
+    """Serve terminals in the test's own process, on a real keeper.
+
+    Args:
+        keeper: Who has the processes.
+        work_dir: The work dir.
+        options: Of `Terminals`: shells and times that a whole agent has no option for.
+    """
+
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        app[WEBSOCKETS] = Websockets()
+        owner = app[TERMINALS] = Terminals(keeper, str(work_dir), **options)
+        await owner.open()
+        yield
+        await owner.aclose()
+
+    settings = Settings(port=0, token=TOKEN)
+    async with (
+        serving([routes], [context], settings) as served,
+        asking(served.url, served.auth) as desk,
+    ):
+        yield desk
