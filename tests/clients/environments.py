@@ -42,8 +42,14 @@ def python_with(package: str, version: str) -> Path:
     return _cached(name, make) / "bin" / "python"
 
 
-def node_with(package: str, version: str) -> Path:
-    """Return a directory whose `node_modules` has `package` at `version`."""
+def node_with(package: str, version: str, *more: str) -> Path:
+    """Return a directory whose `node_modules` has `package` at `version`.
+
+    Args:
+        package: What the environment is for.
+        version: Its version.
+        more: Packages that it needs beside it, as `name@version`.
+    """
 
     def make(directory: Path) -> None:
         directory.mkdir()
@@ -51,10 +57,10 @@ def node_with(package: str, version: str) -> Path:
         _run(
             *(NODE, NPM, "install", "--prefix", directory),
             *("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"),
-            f"{package}@{version}",
+            *(f"{package}@{version}", *more),
         )
 
-    name = f"{package.strip('@').replace('/', '-')}-{version}"
+    name = "-".join([f"{package.strip('@').replace('/', '-')}-{version}", *more])
     return _cached(name, make)
 
 
