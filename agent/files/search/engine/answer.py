@@ -132,19 +132,35 @@ class Answer:
         for block in blocks:
             self.add(block)
 
+    def add_together(self, blocks: Sequence[Block]) -> None:
+        """As `add_each`, and quicker for many small blocks."""
+        count = sum([len(block.lines) for block in blocks])
+        text = b"\n".join([block.text for block in blocks])
+        if not self.fits(count, len(text)):
+            self.add_each(blocks)
+            return
+        last = blocks[-1]
+        cut_lines = sum([block.cut_lines for block in blocks])
+        position = (last.path, last.lines[-1])
+        self.add_all(text.replace(b"\n", b","), count, position, cut_lines)
+
     def fits(self, count: int, size: int) -> bool:
         """Tell whether so many results, of so much JSON, are within all bounds."""
         return (self._left < 0 or count <= self._left) and size + 1 <= self._room
 
-    def add_all(self, text: bytes, count: int, position: tuple[bytes, int]) -> None:
+    def add_all(
+        self, text: bytes, count: int, position: tuple[bytes, int], cut_lines: int = 0
+    ) -> None:
         """Add results that fit.
 
         Args:
             text: Their JSON, with commas between them.
             count: How many they are.
             position: Path and line of the last one.
+            cut_lines: How many of them had their content cut.
         """
         self._clock.held = True
+        self._cut_lines += cut_lines
         self._write(text, count, position)
         self._clock.held = False
         self._clock.check()

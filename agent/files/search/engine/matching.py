@@ -1,7 +1,7 @@
 """Finds the matching lines of one file, by Python's own means."""
 
 import os
-from _collections_abc import Callable, Iterable, Iterator
+from _collections_abc import Callable, Iterator
 
 from agent.files.search.engine.bounds import (
     BLOCK_BYTES,
@@ -32,7 +32,10 @@ class Matcher:
         self._text = raw(request.pattern)
         # A line ends before its CR, so a text that ends with one may match too much.
         self._has_cr = self._text.endswith(b"\r")
+        # One for all files: a new one for each would cost more than the file.
         self._buffer = bytearray(BLOCK_BYTES)
+        self._buffers = (self._buffer,)
+        self._find: Callable[[int, int], int] = self._find_plainly
         self._is_text = not request.regex and not request.ignore_case
         self._expression: re.Pattern[str] | None = None
         # Where all is ASCII, lines need not be decoded to tell capitals from small.
@@ -58,31 +61,84 @@ class Matcher:
         line = content.decode("utf-8", "surrogateescape")
         return self._expression.search(line) is not None
 
-    def hits(self, fd: int, size: int) -> Iterable[Hit] | None:
-        """Return the matching lines of an open file; None: there are none.
+    def hasten(self) -> None:
+        """Look for the text by the C library, at two to three times the speed.
+
+        It takes 5 ms to get there, so this is for who has much to read.
+        """
+        if not self._is_text:
+            return
+        try:
+            # Only here, for the time that it takes.
+            import ctypes as c  # noqa: PLC0415
+
+            search = c.CDLL(None).memmem
+        except (ImportError, OSError, AttributeError):
+            return
+        search.restype = c.c_void_p
+        search.argtypes = (c.c_void_p, c.c_size_t, c.c_char_p, c.c_size_t)
+        text, size = self._text, len(self._text)
+        # The buffer neither moves nor grows while this looks into it.
+        # The buffer neither moves nor grows, nor goes before this does.
+        start = c.addressof((c.c_char * BLOCK_BYTES).from_buffer(self._buffer))
+
+        def find(at: int, count: int) -> int:
+            place = search(start + at, count - at, text, size)
+            return -1 if place is None else place - start
+
+        self._find = find
+
+    def whole(self, fd: int) -> list[Hit] | None:
+        """Return the matching lines of an open file, if it is small and regular.
 
         Binary files have none.
 
-        Args:
-            fd: The file.
-            size: What its status says, which may be nothing (man 5 proc).
+        Returns:
+            None when the file has to be read in pieces.
         """
-        count = self._read_first(fd)
-        if self._buffer.find(0, 0, min(count, HEAD_BYTES)) >= 0:
-            return None
-        if count == size < BLOCK_BYTES and self._is_text:
-            if self._buffer.find(self._text, 0, count) < 0:
-                # Most files end here, and nothing of them was copied.
-                return None
-            return self._in_lines(bytes(memoryview(self._buffer)[:count]), 1)
-        return self._in_blocks(fd, bytes(memoryview(self._buffer)[:count]))
-
-    def _read_first(self, fd: int) -> int:
-        """Read into the buffer: a new one for each file would cost more than the file."""
         try:
-            return os.readv(fd, (self._buffer,))
+            # Fails for what is no file, and for a tenth of the price of a status.
+            size = os.lseek(fd, 0, os.SEEK_END)
+            count = os.preadv(fd, self._buffers, 0)
         except OSError:
-            return 0
+            return None
+        if self._buffer.find(0, 0, min(count, HEAD_BYTES)) >= 0:
+            return []
+        if count != size or count == BLOCK_BYTES:
+            return None
+        if self._is_text:
+            return self._text_lines(count)
+        return list(self._in_lines(bytes(memoryview(self._buffer)[:count]), 1))
+
+    def _text_lines(self, count: int) -> list[Hit]:
+        """Return the lines in the buffer that hold the text."""
+        at = self._find(0, count)
+        if at < 0:
+            # Most files end here, and nothing of them was copied.
+            return []
+        found: list[Hit] = []
+        buffer = self._buffer
+        number, counted = 1, 0
+        while at >= 0:
+            start = buffer.rfind(b"\n", 0, at) + 1
+            end = buffer.find(b"\n", at, count)
+            end = count if end < 0 else end
+            number += buffer.count(b"\n", counted, start)
+            counted = start
+            content = _without_cr(bytes(buffer[start:end]))
+            if not self._has_cr or self.accepts(content):
+                found.append((number, content))
+            at = self._find(end, count)
+        return found
+
+    def _find_plainly(self, at: int, count: int) -> int:
+        return self._buffer.find(self._text, at, count)
+
+    def hits(self, fd: int) -> Iterator[Hit]:
+        """Yield the matching lines of an open file of any size; binary files have none."""
+        block = _read(fd)
+        if b"\0" not in block[:HEAD_BYTES]:
+            yield from self._in_blocks(fd, block)
 
     def _in_blocks(self, fd: int, block: bytes) -> Iterator[Hit]:
         number = 1

@@ -1,12 +1,12 @@
 """Searches one file by Python's own means."""
 
 import os
-from _collections_abc import Iterator
+from _collections_abc import Iterable, Iterator
 
 from agent.files.search.engine.answer import Block
 from agent.files.search.engine.matching import OPEN_FLAGS, Matcher
 from agent.files.search.engine.records import Recorder
-from agent.files.search.engine.request import Request
+from agent.files.search.engine.request import Request, raw
 
 _REGULAR, _TYPE = 0o100000, 0o170000
 """Of a mode (man 7 inode)."""
@@ -20,22 +20,39 @@ class Reader:
     """
 
     def __init__(self, request: Request) -> None:
-        self._matcher = Matcher(request)
+        self.matcher = Matcher(request)
         self._recorder = Recorder(request)
+        self._root = raw(request.root)
+        self._below = self._root + b"/"
 
-    def blocks(self, path: bytes) -> Iterator[Block]:
-        """Yield the matches of a file below the root; none when it cannot be read."""
-        # Below the root no link is followed, not even one that was a file just now.
-        flags = OPEN_FLAGS | (os.O_NOFOLLOW if path else 0)
+    def blocks(self, path: bytes) -> Iterable[Block]:
+        """Return the matches of a file below the root; none when it cannot be read."""
         try:
-            fd = os.open(self._recorder.full_path(path), flags)
+            fd = self._open(path)
+        except OSError:
+            return ()
+        try:
+            hits = self.matcher.whole(fd)
+        finally:
+            os.close(fd)
+        if hits is None:
+            return self._piecewise(path)
+        return self._recorder.blocks(path, hits) if hits else ()
+
+    def _open(self, path: bytes) -> int:
+        if not path:
+            return os.open(self._root, OPEN_FLAGS)
+        # Below the root no link is followed, not even one that was a file just now.
+        return os.open(self._below + path, OPEN_FLAGS | os.O_NOFOLLOW)
+
+    def _piecewise(self, path: bytes) -> Iterator[Block]:
+        """Yield the matches of a file that is large, or not like other files."""
+        try:
+            fd = self._open(path)
         except OSError:
             return
         try:
-            status = os.fstat(fd)
-            if status.st_mode & _TYPE == _REGULAR:
-                hits = self._matcher.hits(fd, status.st_size)
-                if hits is not None:
-                    yield from self._recorder.blocks(path, hits)
+            if os.fstat(fd).st_mode & _TYPE == _REGULAR:
+                yield from self._recorder.blocks(path, self.matcher.hits(fd))
         finally:
             os.close(fd)

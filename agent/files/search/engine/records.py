@@ -1,7 +1,7 @@
 """Turns matching lines into the JSON records of the answer."""
 
 import os
-from _collections_abc import Iterable, Iterator
+from _collections_abc import Iterable, Iterator, Sequence
 from _json import encode_basestring
 from itertools import islice
 
@@ -31,18 +31,22 @@ class Recorder:
         if self._after is not None and path == self._after_path:
             last = self._after[1]
             hits = (hit for hit in hits if hit[0] > last)
-        prefix = f'{{"file":{self._file(path)},"line":'
+        start = f'{{"file":{self._file(path)},"line":'
         rest = iter(hits)
         while group := list(islice(rest, GROUP_HITS)):
-            lines = [number for number, _ in group]
-            around = self._around(path, lines) if self._context else None
-            cut = sum(len(content) > CONTENT_MAX_BYTES for _, content in group)
-            records: list[str] = []
-            for number, content in group:
-                text = encode_basestring(shown(content))
-                more = next(around) if around else ""
-                records.append(f'{prefix}{number},"content":{text}{more}}}')
-            yield Block(path, lines, "\n".join(records).encode(), cut)
+            yield self._block(path, start, group)
+
+    def _block(self, path: bytes, start: str, group: Sequence[Hit]) -> Block:
+        lines = [number for number, _ in group]
+        around = self._around(path, lines) if self._context else None
+        records: list[str] = []
+        cut = 0
+        for number, content in group:
+            cut += len(content) > CONTENT_MAX_BYTES
+            text = encode_basestring(shown(content))
+            more = next(around) if around else ""
+            records.append(f'{start}{number},"content":{text}{more}}}')
+        return Block(path, lines, "\n".join(records).encode(), cut)
 
     def _file(self, path: bytes) -> str:
         whole = raw(self._shown) + path if path else raw(self._shown_root)

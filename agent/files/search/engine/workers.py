@@ -6,10 +6,11 @@ worker had to say, so neither ever waits for the other to read. Workers end when
 """
 
 import _signal as signal  # type: ignore[import-not-found] # `signal` costs 5 ms
+import marshal
 import os
 from _collections_abc import Iterable, Iterator, Sequence
-from itertools import cycle, islice
-from struct import Struct, pack, unpack_from
+from itertools import count, cycle, islice
+from struct import Struct
 
 from agent.files.search.engine.answer import Answer, Block
 from agent.files.search.engine.bounds import BATCH_FILES, WORKERS_MAX
@@ -19,11 +20,13 @@ from agent.files.search.engine.request import Request, raw
 from agent.files.search.engine.walking import is_regular, walk
 
 _SIZE = Struct("=Q")
-_BLOCK = Struct("=QQQQ")
-"""Which file of the batch, how many results, how many cut, how many bytes of JSON."""
 _END = _SIZE.pack(0)
+_Found = tuple[int, Sequence[int], bytes, int]
+"""Which file of the batch, and what a block has besides."""
 BATCHES_AHEAD = 3
 """Batches that a worker has, so that it need not wait for the walker."""
+HASTENED_AFTER = 8
+"""Batches after which a worker believes that there is much to read."""
 ROOM_BYTES = 32 * 1024
 """Of batches in a worker's pipe, which holds 64 KiB (man 7 pipe)."""
 SENT_BYTES = 1024 * 1024
@@ -59,11 +62,16 @@ def _distribute(
     while batch := list(islice(paths, BATCH_FILES)):
         worker = next(turns)
         while len(busy) == len(workers) * BATCHES_AHEAD or not worker.has_room(batch):
-            answer.add_each(busy.pop(0).results())
+            _take(busy.pop(0), answer)
         worker.give(batch)
         busy.append(worker)
     for worker in busy:
-        answer.add_each(worker.results())
+        _take(worker, answer)
+
+
+def _take(worker: "_Worker", answer: Answer) -> None:
+    for blocks in worker.results():
+        answer.add_together(blocks)
 
 
 def _paths(request: Request) -> Iterator[bytes]:
@@ -115,19 +123,15 @@ class _Worker:
         text = b"\0".join(batch)
         _write(self._to, _SIZE.pack(len(text)) + text)
 
-    def results(self) -> Iterator[Block]:
+    def results(self) -> Iterator[list[Block]]:
         """Yield what was found in the files of the oldest batch, which is then done."""
         batch = self._batches[0]
         while size := _SIZE.unpack(_read(self._from, _SIZE.size))[0]:
-            sent = _read(self._from, size)
-            at = 0
-            while at < size:
-                index, count, cut, length = _BLOCK.unpack_from(sent, at)
-                at += _BLOCK.size
-                lines = unpack_from(f"={count}Q", sent, at)
-                at += count * 8
-                yield Block(batch[index], lines, sent[at : at + length], cut)
-                at += length
+            found: list[_Found] = marshal.loads(_read(self._from, size))  # noqa: S302
+            yield [
+                Block(batch[index], lines, text, cut)
+                for index, lines, text, cut in found
+            ]
         self._batches.pop(0)
 
     def _work(self, reader: Reader, orders: int, answers: int) -> None:
@@ -138,7 +142,9 @@ class _Worker:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             os.close(self._to)
             os.close(self._from)
-            while True:
+            for turn in count():
+                if turn == HASTENED_AFTER:
+                    reader.matcher.hasten()
                 (size,) = _SIZE.unpack(_read(orders, _SIZE.size))
                 for piece in _search(reader, _read(orders, size).split(b"\0")):
                     _write(answers, piece)
@@ -149,22 +155,23 @@ class _Worker:
 
 
 def _search(reader: Reader, batch: Iterable[bytes]) -> Iterator[bytes]:
-    found: list[bytes] = []
+    found: list[_Found] = []
     size = 0
     for index, path in enumerate(batch):
         for block in reader.blocks(path):
-            lines = pack(f"={len(block.lines)}Q", *block.lines)
-            head = _BLOCK.pack(
-                index, len(block.lines), block.cut_lines, len(block.text)
-            )
-            found.append(head + lines + block.text)
-            size += len(found[-1])
+            found.append((index, block.lines, block.text, block.cut_lines))
+            size += len(block.text)
             if size > SENT_BYTES:
-                yield b"".join((_SIZE.pack(size), *found))
+                yield _message(found)
                 found, size = [], 0
     if found:
-        yield b"".join((_SIZE.pack(size), *found))
+        yield _message(found)
     yield _END
+
+
+def _message(found: list[_Found]) -> bytes:
+    text = marshal.dumps(found)
+    return _SIZE.pack(len(text)) + text
 
 
 def _size(batch: Iterable[bytes]) -> int:
