@@ -70,6 +70,12 @@ def _level(text: str) -> str:
     return "warning" if text.lower() == "warn" else text.lower()
 
 
+def _program(text: str) -> str:
+    if not (os.path.isabs(text) and os.path.isfile(text) and os.access(text, os.X_OK)):
+        raise ValueError(f"not the absolute path of a program: {text}")
+    return text
+
+
 def _option(
     parse: Callable[[str], Any],
     default: object,
@@ -150,6 +156,12 @@ class Settings:
         False,
         "use the home directory as work dir",
         platform="DAYTONA_USER_HOME_AS_WORKDIR",
+    )
+    shell: str = _option(
+        _program,
+        "",
+        "shell of commands, sessions and terminals; not given: the first of zsh and"
+        " bash that /etc/shells lists, then SHELL, then sh",
     )
     sandbox_id: str = _option(
         str,

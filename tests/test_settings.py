@@ -42,6 +42,9 @@ def test_durations_are_seconds_or_go_durations(text: str, seconds: float) -> Non
         ({"no_auth": "perhaps"}, "--no-auth"),
         ({"body_max_bytes": "0"}, "--body-max-bytes"),
         ({"log_level": "loud"}, "--log-level"),
+        ({"shell": "bash"}, "--shell"),
+        ({"shell": "/no/such/shell"}, "--shell"),
+        ({"shell": "/etc/passwd"}, "--shell"),
     ],
 )
 def test_a_bad_option_is_an_error_that_names_it(

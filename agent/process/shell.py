@@ -1,6 +1,7 @@
 """Which shell runs commands, and how a command becomes its arguments.
 
-The order is contract 30 §3.1; it is resolved in this process, without asking another.
+The order is contract 30 §3.1, unless the option `shell` names one; it is resolved in this
+process, without asking another.
 """
 
 import os
@@ -37,7 +38,7 @@ class Shells:
     """Knows which shell this sandbox has; asked once, as it does not change.
 
     Args:
-        keeper: Who knows the environment of new processes.
+        keeper: Who knows the options, and the environment of new processes.
     """
 
     def __init__(self, keeper: Keeper) -> None:
@@ -46,6 +47,8 @@ class Shells:
 
     async def choose(self) -> str:
         """Return the shell to use; never empty, and it can be executed."""
+        if self._chosen is None:
+            self._chosen = self._keeper.settings.shell or None
         if self._chosen is None:
             variables = await self._keeper.environment()
             self._chosen = choose_shell(listed_shells(), variables.get("SHELL"))

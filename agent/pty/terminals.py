@@ -203,6 +203,8 @@ class Terminals:
 
     async def _choose_shell(self) -> str:
         if self._shell is None:
+            self._shell = self._keeper.settings.shell or None
+        if self._shell is None:
             variables = await self._keeper.environment()
             self._shell = choose_shell(listed_shells(), variables.get("SHELL"))
         return self._shell
