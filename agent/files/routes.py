@@ -10,7 +10,7 @@ from aiohttp.http_writer import StreamWriter
 
 from agent import wire
 from agent.errors import InvalidRequestError, TimeLimitError
-from agent.files.clients import takes_new_fields
+
 from agent.files.content import Content
 from agent.files.directories import parse_mode
 from agent.files.downloads import Plan
@@ -27,6 +27,7 @@ from agent.files.registry import Files
 from agent.files.sending import ShortFileError, Wire
 from agent.files.uploads import Body, BulkOutcome
 from agent.registry import SETTINGS, WORK_DIR
+from agent.web.clients import takes_new_fields
 from agent.web.errors import BROKEN_BODY, Failure, envelope, failure_of
 from agent.web.routes import JSON_TYPE, Encoded, PositiveInt, Routes
 
