@@ -10,7 +10,6 @@ from aiohttp.http_writer import StreamWriter
 
 from agent import wire
 from agent.errors import InvalidRequestError, TimeLimitError
-
 from agent.files.content import Content
 from agent.files.directories import parse_mode
 from agent.files.downloads import Plan
