@@ -134,7 +134,9 @@ class Desk:
 
     # -- answers ------------------------------------------------------------------
 
-    def _answer(self, number: int, header: Header, payload: bytes = b"") -> None:
+    def _answer(
+        self, number: int, header: Header, payload: bytes | memoryview = b""
+    ) -> None:
         if self._link is None:
             return
         header["re"] = number
@@ -344,7 +346,7 @@ class Desk:
             raise Refusal("conflict", f"job {job.id} is answered as a whole")
         offset = max(offset, output.first_offset)
         runs: list[Run] = []
-        content = b""
+        content: bytes | memoryview = b""
         if offset < output.size:
             record = output.locate(offset)
             runs, content, _ = output.read(offset, record, PIECE_BYTES)

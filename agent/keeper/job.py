@@ -82,7 +82,7 @@ class Output(Protocol):
 
     def read(
         self, offset: int, record: int, limit: int
-    ) -> tuple[list[Run], bytes, int]:
+    ) -> tuple[list[Run], bytes | memoryview, int]:
         """Return what is stored from an offset on."""
 
     def locate(self, offset: int) -> int:

@@ -55,16 +55,19 @@ class Link:
         """Whether the api does not take up what it is sent."""
         return self._queued > CROWDED_BYTES
 
-    def send(self, header: Header, payload: bytes = b"") -> None:
-        """Send a frame, now or as soon as the api takes it; to a closed line, not."""
+    def send(self, header: Header, payload: bytes | memoryview = b"") -> None:
+        """Send a frame, now or as soon as the api takes it; to a closed line, not.
+
+        The payload may change afterwards: what has to wait is copied.
+        """
         if not self.open:
             return
-        pieces = [head(header, len(payload))]
+        pieces: list[bytes | memoryview] = [head(header, len(payload))]
         if payload:
             pieces.append(payload)
         self._put(pieces)
 
-    def _put(self, pieces: list[bytes]) -> None:
+    def _put(self, pieces: list[bytes | memoryview]) -> None:
         sent = 0
         if not self._queue:
             try:
@@ -76,7 +79,7 @@ class Link:
                 return
         for piece in pieces:
             if sent < len(piece):
-                self._queue.append(memoryview(piece)[sent:])
+                self._queue.append(memoryview(bytes(piece[sent:])))
                 self._queued += len(piece) - sent
             sent = max(0, sent - len(piece))
         if self._queued > QUEUE_MAX_BYTES:

@@ -415,7 +415,7 @@ class Ring:
     """
 
     def __init__(self, capacity: int = RING_BYTES) -> None:
-        self._held = bytearray(capacity)
+        self._held = memoryview(bytearray(capacity))
         self._capacity = capacity
         self.total = 0
         self.seen = 0
@@ -449,16 +449,17 @@ class Ring:
 
     def read(
         self, offset: int, record: int, limit: int
-    ) -> tuple[list[Run], bytes, int]:
-        """Return what is held from `offset` on, up to `limit` bytes, as one run."""
+    ) -> tuple[list[Run], memoryview, int]:
+        """Return what is held from `offset` on, up to `limit` bytes, as one run.
+
+        Up to where the ring begins again, too, so that nothing has to be copied: the
+        bytes are good until the next `append`.
+        """
         offset = max(offset, self.first_offset)
-        wanted = min(limit, self.total - offset)
-        if wanted <= 0:
-            return [], b"", record
         at = offset % self._capacity
-        content = bytes(self._held[at : at + wanted])
-        content += bytes(self._held[: wanted - len(content)])
-        return [Run(offset, 1, time.time(), wanted)], content, record
+        size = max(0, min(limit, self.total - offset, self._capacity - at))
+        runs = [Run(offset, 1, time.time(), size)] if size else []
+        return runs, self._held[at : at + size], record
 
     def saw(self, offset: int) -> None:
         """Hear up to where a follower has come that leaves."""

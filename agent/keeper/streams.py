@@ -138,25 +138,46 @@ class Streams:
             self._changed(self._pump(fd))
 
     def _pump(self, fd: int) -> int:
+        return self._pump_pipe(fd) if self._write is None else self._pump_terminal(fd)
+
+    def _pump_pipe(self, fd: int) -> int:
         taken = 0
-        while taken < (TURN_BYTES if self.to_the_last else self.turn_bytes):
-            count = _read(fd)
+        while taken < TURN_BYTES:
+            count = _read(fd, _buffer)
             if count == 0:
-                self._ended(fd)
+                self._close(fd)
             if count <= 0:
                 break
             taken += count
             self._store(_view[:count], self._open[fd])
             if count >= DEFAULT_PIPE_BYTES:
                 self._grow(fd)
-            elif not self.to_the_last and (self._write is None or taken >= SIP_BYTES):
-                # Less than a pipe holds was there; the loop will tell of more. A
-                # terminal has never more than 4 KiB, so it is asked again at once.
+            elif not self.to_the_last:
+                # Less than a pipe holds was there; the loop will tell of more.
                 break
         return taken
 
+    def _pump_terminal(self, fd: int) -> int:
+        """Read a sip, or all that is left once the leader has ended.
+
+        A terminal has never more than 4 KiB, and its writer waits while nobody reads; so
+        it is asked again at once, and what it gave is stored in one go.
+        """
+        taken = 0
+        count = 1
+        while count > 0 and (taken < SIP_BYTES or self.to_the_last):
+            sip = 0
+            while sip < SIP_BYTES and (count := _read(fd, _view[sip:])) > 0:
+                sip += count
+            if sip:
+                self._store(_view[:sip], self._open[fd])
+            taken += sip
+        if count == 0:
+            self._ended(fd)
+        return taken
+
     def _ended(self, fd: int) -> None:
-        if self._write is not None and not self.to_the_last:
+        if not self.to_the_last:
             self._leave_open(fd)
         else:
             self._close(fd)
@@ -181,10 +202,10 @@ def _nowhere(_view: memoryview, _stream: int) -> None:
     """Store nothing."""
 
 
-def _read(fd: int) -> int:
-    """Read into the buffer; return the number of bytes, 0 at the end, -1 for none yet."""
+def _read(fd: int, room: bytearray | memoryview) -> int:
+    """Read into a buffer; return the number of bytes, 0 at the end, -1 for none yet."""
     try:
-        return os.readv(fd, [_buffer])
+        return os.readv(fd, [room])
     except BlockingIOError:
         return -1
     except OSError:

@@ -24,7 +24,7 @@ TURN_BYTES = 1024 * 1024
 class Line(Protocol):
     """The way to the api."""
 
-    def send(self, header: Header, payload: bytes = b"") -> None:
+    def send(self, header: Header, payload: bytes | memoryview = b"") -> None:
         """Send a frame."""
 
     @property

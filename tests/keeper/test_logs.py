@@ -184,11 +184,14 @@ def test_a_ring_holds_the_end(pieces: list[bytes], start: int) -> None:
     whole = b"".join(pieces)
 
     runs, content, _ = ring.read(start, 0, 1000)
+    further, rest, _ = ring.read(max(start, ring.first_offset) + len(content), 0, 1000)
 
     oldest = max(0, len(whole) - 64)
     assert ring.first_offset == oldest
-    assert content == whole[max(start, oldest) :]
+    # In two pieces where it goes over the ring's own end.
+    assert bytes(content) + bytes(rest) == whole[max(start, oldest) :]
     assert [run.offset for run in runs] == [max(start, oldest)] * bool(content)
+    assert [run.size for run in further] == [len(rest)] * bool(rest)
 
 
 @pytest.fixture
