@@ -64,6 +64,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(f"must be 0 or more: {text}")
+    return number
+
+
 def _level(text: str) -> str:
     if text.lower() not in {"debug", "info", "warning", "warn", "error"}:
         raise ValueError(f"not a log level: {text}")
@@ -225,6 +232,33 @@ class Settings:
     )
     command_log_max_bytes: int = _option(
         _positive, 256 * MIB, "output kept of one session command", unit="bytes"
+    )
+    limit_wall_s: int = _option(
+        _count, 0, "longest time that one command may run; 0: no limit", unit="s"
+    )
+    limit_cpu_s: int = _option(
+        _count,
+        0,
+        "processor time that each process of a command may use; 0: no limit",
+        unit="s",
+    )
+    limit_memory_bytes: int = _option(
+        _count,
+        0,
+        "memory of a command's tree, or of each process without cgroups; 0: no limit",
+        unit="bytes",
+    )
+    limit_open_files: int = _option(
+        _count,
+        0,
+        "files that each process of a command may have open; 0: no limit",
+        unit="files",
+    )
+    limit_processes: int = _option(
+        _count,
+        0,
+        "processes of a command's tree, or of the user without cgroups; 0: no limit",
+        unit="processes",
     )
     max_connections: int = _option(
         _positive, 4096, "connections open at once; more get 503", unit="connections"

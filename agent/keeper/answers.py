@@ -3,6 +3,8 @@
 import errno
 from typing import cast
 
+import msgspec
+
 from agent.errors import (
     AgentError,
     ConflictError,
@@ -19,6 +21,7 @@ from agent.keeper.shapes import (
     Chunk,
     Exit,
     Job,
+    Limits,
     Piece,
     RunResult,
     Spec,
@@ -81,6 +84,7 @@ def header_of(spec: Spec) -> Header:
         "output": spec.output,
         "stdin": spec.stdin,
         "kept": spec.kept or None,
+        "limits": limits_of(spec.limits),
         "control": spec.control or None,
         "live": spec.live or None,
     }
@@ -90,6 +94,11 @@ def header_of(spec: Spec) -> Header:
     if spec.output == "pty":
         header["rows"], header["columns"] = spec.rows, spec.columns
     return header
+
+
+def limits_of(limits: Limits | None) -> Header | None:
+    """Return the bounds as a request says them."""
+    return None if limits is None else msgspec.structs.asdict(limits)
 
 
 def _text(argument: str | bytes) -> str:

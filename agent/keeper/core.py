@@ -92,8 +92,7 @@ class Core:
             self._tick()
         self.loop.run()
         self._reap()
-        for job in self.jobs.all():
-            job.finish()
+        self.jobs.close()
         self.loop.close()
         return 0
 

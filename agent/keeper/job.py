@@ -17,9 +17,11 @@ from typing import Protocol
 
 from agent.keeper import spawn
 from agent.keeper.brake import Brake, Reader
+from agent.keeper.cgroup import Group
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.ladder import Ladder
+from agent.keeper.limits import Limits
 from agent.keeper.live import TURN_BYTES, WAITING_MARK_BYTES, LiveOutput
 from agent.keeper.logs import Run, Spool
 from agent.keeper.loop import Loop, Timer
@@ -46,9 +48,21 @@ class Terms:
         directory: Of a kept job: where its log and its end are.
         script: A file to be removed when the leader has read it, at its exit.
         size: Rows and columns of its terminal.
+        limits: What it may use.
+        group: The group that bounds its tree, if it has one.
     """
 
-    __slots__ = ("directory", "kind", "label", "mode", "script", "size", "tag")
+    __slots__ = (
+        "directory",
+        "group",
+        "kind",
+        "label",
+        "limits",
+        "mode",
+        "script",
+        "size",
+        "tag",
+    )
 
     def __init__(self) -> None:
         self.tag = b""
@@ -58,6 +72,8 @@ class Terms:
         self.directory: str | None = None
         self.script: str | None = None
         self.size = (0, 0)
+        self.limits = Limits()
+        self.group: Group | None = None
 
 
 class Output(Protocol):

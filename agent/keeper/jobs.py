@@ -2,13 +2,16 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 
 from agent.keeper import fields
+from agent.keeper.cgroup import Groups
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
 from agent.keeper.job import Job
 from agent.keeper.ladder import Ladder, Scope
+from agent.keeper.limits import Limits
 from agent.keeper.live import LiveOutput
 from agent.keeper.logs import Log, Memory, Ring, Spool
 from agent.keeper.loop import Loop
@@ -52,6 +55,8 @@ class Jobs:
         self._max_running = max_running
         self._by_id: dict[str, Job] = {}
         self._by_pid: dict[int, Job] = {}
+        self._groups = Groups()
+        self._groups.has_killed()
         self._memory = Memory()
         self._short = Memory()
         # Part of every id: an agent may run inside another one's job, and the tags of
@@ -174,13 +179,19 @@ class Jobs:
         )
         plan = self._plan(job, header)
         timeout_s = fields.seconds(header, "timeout_s")
+        terms.limits = plan.limits = Limits.of(header)
         if script:
             self._write_script(job, plan, script)
         try:
+            if terms.limits.memory_bytes or terms.limits.processes:
+                name = os.fsdecode(terms.tag).removeprefix("job:")
+                terms.group = plan.group = self._groups.create(name, terms.limits)
             started = self._spawner.start(plan)
         except Refusal:
             if terms.script is not None:
                 self._state.drop(terms.script)
+            if terms.group is not None:
+                self._groups.drop(terms.group)
             raise
         job.attach(started)
         self._by_id[job.id] = job
@@ -262,8 +273,26 @@ class Jobs:
         job = self._by_pid.pop(pid, None)
         if job is None:
             return False
+        group = job.terms.group
+        code = os.waitstatus_to_exitcode(status)
+        job.ending = job.ending or self.cause(job, 128 - code if code < 0 else code)
+        if group is not None:
+            user_s, system_s, peak_bytes = usage
+            usage = (user_s, system_s, group.peak_bytes() or peak_bytes)
+            self._groups.drop(group)
         job.leader_exited(status, usage)
         return True
+
+    def cause(self, job: Job, code: int) -> str:
+        """Return which bound a job that ended with a code has met, or nothing."""
+        if code == 128 + signal.SIGXCPU and job.terms.limits.cpu_s:
+            return "cpu-limit"
+        if code != 128 + signal.SIGKILL:
+            return ""
+        group = job.terms.group
+        has_met = group is not None and group.oom_kills() > 0
+        # Asked in any case: the next question is about what happens from now on.
+        return "oom-killed" if self._groups.has_killed() or has_met else ""
 
     def end(self, job: Job, grace_s: float, done: Callable[[int], None]) -> None:
         """End a job and all that came of it; `done` hears how many could not be."""
@@ -299,6 +328,12 @@ class Jobs:
 
         ladder.when_done(over)
         return ladder
+
+    def close(self) -> None:
+        """Publish what has ended, when the keeper itself does."""
+        for job in self.all():
+            job.finish()
+        self._groups.clear()
 
     # -- forgetting ---------------------------------------------------------------
 

@@ -13,6 +13,7 @@ helps the shell: no process is started but what the command itself starts. The p
 survivable in shells where it would end a sourced script's shell (dash, busybox ash).
 """
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from agent.keeper.errors import Refusal, reason
 from agent.keeper.fifos import Fifos
 from agent.keeper.frames import Header
 from agent.keeper.job import Exit, Job
+from agent.keeper.limits import Loan
 from agent.keeper.logs import Run
 from agent.keeper.loop import Loop, Timer
 from agent.keeper.spawn import STDERR, STDOUT
@@ -62,6 +64,9 @@ class Keep(Protocol):
 
     def end(self, job: Job, grace_s: float, done: Callable[[int], None]) -> None:
         """End a job and all that came of it."""
+
+    def cause(self, job: Job, code: int) -> str:
+        """Return which bound a job that ended with a code has met, or nothing."""
 
 
 class Mouth:
@@ -148,6 +153,7 @@ class Session:
         self._noise = bytearray()
         self._queue: deque[Command] = deque()
         self._running: Command | None = None
+        self._loan: Loan | None = None
         self._ready = False
         self._is_plain = False
         self._is_gone = False
@@ -265,7 +271,9 @@ class Session:
                     os.close(fd)
                 raise Refusal("os", reason("input", error), error.errno or 0) from error
         self._running = command
+        command.terms.group = self.shell.terms.group
         command.begin(self.shell, name, outputs, stdin)
+        self._lend(command)
         command.when_closed = lambda: self._fifos.give_back(name)
         if command.timeout_s:
             command.limit(command.timeout_s, lambda: self._time_over(command))
@@ -281,6 +289,16 @@ class Session:
             )
             + self._status_line(b"%d" % command.number, b'"$?"')
         )
+
+    def _lend(self, command: Command) -> None:
+        """Bound the shell for the time of a command; what it starts is bounded too."""
+        limits = command.terms.limits
+        if not limits:
+            command.terms.limits = self.shell.terms.limits
+            return
+        with contextlib.suppress(OSError):
+            used_s = sum(tree.times(self.shell.pid))
+            self._loan = Loan(self.shell.pid, limits, used_s)
 
     def _write(self, path: str, text: bytes) -> None:
         try:
@@ -355,10 +373,14 @@ class Session:
         elif running is not None and number == b"%d" % running.number:
             self._running = None
             self._done_with(running)
+            running.ending = running.ending or self._keep.cause(running, status)
             running.ended(status)
         self._next()
 
     def _done_with(self, command: Command) -> None:
+        if self._loan is not None and self.shell.state == "running":
+            self._loan.give_back()
+        self._loan = None
         if command.takes_input and command.fifos is not None:
             self._fifos.drop_input(command.fifos)
 

@@ -5,13 +5,14 @@ from typing import cast
 
 import msgspec
 
-from agent.keeper.answers import exit_of, job_of, piece_of
+from agent.keeper.answers import exit_of, job_of, limits_of, piece_of
 from agent.keeper.client import Keeper
 from agent.keeper.frames import Header, Json, load
 from agent.keeper.shapes import (
     DEFAULT_MAX_BYTES,
     Exit,
     Job,
+    Limits,
     Piece,
     SessionCommand,
     SessionState,
@@ -27,6 +28,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
         prefix: What has it take a builtin for one (`command`, or `builtin` in zsh).
         cwd: Its directory.
         env: Variables besides those of the base environment.
+        limits: What the whole session may use.
     """
 
     argv: Sequence[str]
@@ -34,6 +36,7 @@ class ShellSpec(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     cwd: str
     env: Mapping[str, str] | None = None
+    limits: Limits | None = None
 
 
 class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
         echoes: Whether input goes into its log too, as stdout.
         timeout_s: After this its processes are killed.
         max_bytes: Output kept, the beginning of it.
+        limits: What it may use, process by process.
     """
 
     id: str
@@ -54,6 +58,7 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
     echoes: bool
     timeout_s: float | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
+    limits: Limits | None = None
 
 
 class KeptSessions:
@@ -83,6 +88,7 @@ class KeptSessions:
             "prefix": spec.prefix,
             "cwd": spec.cwd,
             "env": dict(spec.env) if spec.env else None,
+            "limits": limits_of(spec.limits),
         }
         answer, _ = await self._keeper.request("session.create", b"", header)
         return _state_of(answer["session"])
@@ -172,6 +178,7 @@ def _header(name: str, spec: CommandSpec) -> Header:
         "echo": spec.echoes,
         "timeout_s": spec.timeout_s,
         "max_bytes": spec.max_bytes,
+        "limits": limits_of(spec.limits),
     }
 
 

@@ -14,6 +14,7 @@ from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header, Json
 from agent.keeper.job import Job
 from agent.keeper.jobs import MAX_BYTES, Jobs
+from agent.keeper.limits import Limits
 from agent.keeper.loop import Loop
 from agent.keeper.session import Session
 from agent.keeper.state import State
@@ -96,6 +97,7 @@ class Sessions:
             echoes=fields.flag(header, "echo"),
         )
         command.terms.label = session.name
+        command.terms.limits = Limits.of(header)
         command.timeout_s = fields.seconds(header, "timeout_s")
         session.run(command)
         return command

@@ -9,6 +9,23 @@ DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 """Output kept of a job that does not say."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job may use; 0 is no bound.
+
+    Attributes:
+        cpu_s: Processor seconds of each of its processes.
+        memory_bytes: Of the whole tree where the kernel lets us make a group (cgroup),
+            else the writable memory of each process that is its own.
+        open_files: Descriptors of each process.
+        processes: Of the whole tree where there is a group, else of the user.
+    """
+
+    cpu_s: int = 0
+    memory_bytes: int = 0
+    open_files: int = 0
+    processes: int = 0
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start.
 
@@ -30,6 +47,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         kind: What it is, for `list`.
         rows: Of a terminal.
         columns: Of a terminal.
+        limits: What it may use, besides time and output.
     """
 
     argv: Sequence[str | bytes]
@@ -47,6 +65,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "command"
     rows: int = 24
     columns: int = 80
+    limits: Limits | None = None
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +74,8 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         exit_code: 0-255; 128 + n when killed by signal n; -1 when never started or lost.
         signal: The signal that killed it, or 0.
-        reason: `exited`, `signalled`, `timeout`, `deleted`, `start-failed` or `lost`.
+        reason: `exited`, `signalled`, `timeout`, `deleted`, `oom-killed`, `cpu-limit`,
+            `start-failed`, `not-started` (queued in a session that ended) or `lost`.
         started: Wall clock.
         ended: Wall clock.
         duration_s: By the monotonic clock.

@@ -11,11 +11,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import struct
 import termios
+from typing import NoReturn
 
+from agent.keeper.cgroup import Group
 from agent.keeper.errors import Refusal, reason
 from agent.keeper.hardening import Standing, default_signals
+from agent.keeper.limits import Limits, take_on
 
 STDOUT = 1
 STDERR = 2
@@ -25,7 +29,7 @@ CONTROL = 3
 _WINDOW = struct.Struct("HHHH")
 
 
-Action = tuple[int, ...] | tuple[int, int, str, int, int]
+Action = tuple[int, int, int] | tuple[int, int, str, int, int]
 
 
 class Started:
@@ -58,9 +62,21 @@ class Plan:
         stdin: `null` or `pipe`; a terminal has its own.
         control: A pipe as descriptor 3 too, whose bytes are a stream of their own.
         size: Rows and columns of a terminal.
+        limits: What it may use.
+        group: The group that bounds its tree, if it has one.
     """
 
-    __slots__ = ("argv", "control", "cwd", "environment", "output", "size", "stdin")
+    __slots__ = (
+        "argv",
+        "control",
+        "cwd",
+        "environment",
+        "group",
+        "limits",
+        "output",
+        "size",
+        "stdin",
+    )
 
     def __init__(
         self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes]
@@ -72,6 +88,8 @@ class Plan:
         self.stdin = "null"
         self.control = False
         self.size = (24, 80)
+        self.limits = Limits()
+        self.group: Group | None = None
 
 
 class Spawner:
@@ -136,6 +154,8 @@ class Spawner:
             ) from error
         self.standing.childs()
         try:
+            if plan.limits:
+                return self._fork(program, plan, actions)
             return os.posix_spawn(
                 program,
                 plan.argv,
@@ -151,6 +171,66 @@ class Spawner:
         finally:
             self.standing.mine()
             os.chdir("/")
+
+    def _fork(self, program: bytes, plan: Plan, actions: list[Action]) -> int:
+        """Start a process with bounds, which `posix_spawn` knows nothing of.
+
+        A plain fork is sound here, since the keeper has one thread; it costs as much as
+        the keeper is large, so only what is bounded pays for it.
+
+        Raises:
+            OSError: The program cannot be run, or the bounds cannot be set.
+        """
+        told, tell = os.pipe2(os.O_CLOEXEC)
+        # No handler of ours may run in the child, nor wake up the keeper.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become(program, plan, actions, tell)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(tell)
+        with open(told, "rb") as answers:
+            number = answers.read()
+        if number:
+            os.waitpid(pid, 0)
+            raise OSError(int(number), os.strerror(int(number)))
+        return pid
+
+    def _become(
+        self, program: bytes, plan: Plan, actions: list[Action], tell: int
+    ) -> NoReturn:
+        """Be the program; a failure is told as its number."""
+        try:
+            os.setsid()
+            for each in self._signals:
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(each, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for action in actions:
+                _act(action)
+            if plan.group is not None:
+                plan.group.enter()
+            take_on(plan.limits.rlimits(has_group=plan.group is not None))
+            os.execve(program, plan.argv, plan.environment)  # noqa: S606 - as `posix_spawn`
+        except OSError as error:
+            os.write(tell, b"%d" % (error.errno or errno.EINVAL))
+        finally:
+            os._exit(127)
+
+
+def _act(action: Action) -> None:
+    """Do in the child what `posix_spawn` would do."""
+    if len(action) == 5:
+        _, number, path, flags, mode = action
+        fd = os.open(str(path), flags, mode)
+    else:
+        _, fd, number = action
+    if fd == number:
+        os.set_inheritable(fd, True)
+    else:
+        os.dup2(fd, number)
 
 
 def resize(terminal: int, rows: int, columns: int) -> None:

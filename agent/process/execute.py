@@ -14,6 +14,8 @@ import msgspec
 from agent.errors import InvalidRequestError, TimeLimitError
 from agent.keeper.client import Keeper, RunResult, Spec
 from agent.process.legacy import unwrap
+from agent.process.limits import Bounds, output_bytes
+from agent.process.models import Limits
 from agent.process.shell import ARGUMENT_MAX_BYTES, Shells
 from agent.system.environment import check_variables
 
@@ -28,12 +30,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         cwd: Its directory; relative ones resolve against the work dir, None is that.
         environment: What it has besides the environment of all commands.
         timeout_s: After this its whole tree is killed; None or 0 is no limit.
+        limits: What else it may use.
     """
 
     line: str
     cwd: str | None = None
     environment: Mapping[str, str] | None = None
     timeout_s: float | None = None
+    limits: Limits | None = None
 
 
 async def run_in_time(keeper: Keeper, spec: Spec) -> RunResult:
@@ -58,12 +62,16 @@ class Executor:
         keeper: Who starts them.
         work_dir: The absolute directory that relative ones resolve against.
         result_max_bytes: Output kept of one command; of more, the head and the tail.
+        bounds: What any command may use.
     """
 
-    def __init__(self, keeper: Keeper, work_dir: str, result_max_bytes: int) -> None:
+    def __init__(
+        self, keeper: Keeper, work_dir: str, result_max_bytes: int, bounds: Bounds
+    ) -> None:
         self._keeper = keeper
         self._work_dir = work_dir
         self._result_max_bytes = result_max_bytes
+        self._bounds = bounds
         self._shells = Shells(keeper)
 
     async def run(self, command: Command) -> RunResult:
@@ -97,13 +105,15 @@ class Executor:
             script = command.line.encode("utf-8", "surrogateescape")
         if b"\0" in script or "\0" in (command.cwd or ""):
             raise InvalidRequestError("command and cwd cannot contain a NUL character")
+        timeout_s = self._bounds.timeout_s(command.timeout_s)
         fits = len(script) <= ARGUMENT_MAX_BYTES
         return Spec(
             argv=[shell, "-c", script] if fits else [shell],
             script=None if fits else script,
             cwd=os.path.join(self._work_dir, command.cwd or ""),  # noqa: PTH118
             env=environment or None,
-            timeout_s=math.ceil(command.timeout_s) if command.timeout_s else None,
-            max_bytes=self._result_max_bytes,
+            timeout_s=math.ceil(timeout_s) if timeout_s else None,
+            max_bytes=output_bytes(self._result_max_bytes, command.limits),
+            limits=self._bounds.limits(command.limits),
             kind="command",
         )

@@ -15,6 +15,11 @@ from agent.process.models import ExecuteResponse
 DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"
 """How much of the output, from its middle, is not in the result; absent when none."""
 
+REASON_HEADER = "X-Toolbox-Exit-Reason"
+"""Why a command did not exit by itself; absent when it did."""
+
+ODD_ENDS = frozenset({"signalled", "oom-killed", "cpu-limit", "deleted"})
+
 PIECE_BYTES = 256 * 1024
 """Read, escaped and sent at a time; larger gains nothing."""
 
@@ -25,10 +30,14 @@ def inline_result(result: RunResult) -> ExecuteResponse:
     return ExecuteResponse(exit_code=result.exit_code, result=text)
 
 
-def dropped_headers(result: RunResult) -> dict[str, str]:
-    """Return the header that tells what of the output is not in the answer, if any."""
-    dropped = result.dropped_bytes
-    return {DROPPED_HEADER: str(dropped)} if dropped else {}
+def headers_of(result: RunResult) -> dict[str, str]:
+    """Return what is to be told beside the answer: output dropped, and an odd end."""
+    headers: dict[str, str] = {}
+    if result.dropped_bytes:
+        headers[DROPPED_HEADER] = str(result.dropped_bytes)
+    if result.reason in ODD_ENDS:
+        headers[REASON_HEADER] = result.reason
+    return headers
 
 
 def pieces_of(result: RunResult) -> Iterator[bytes]:

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from agent.process.execute import Command, Executor
+from agent.process.limits import Bounds
 from agent.process.models import ExecuteRequest, ExecuteResponse
-from agent.process.result import dropped_headers, inline_result, pieces_of
+from agent.process.result import headers_of, inline_result, pieces_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
-from agent.web.routes import Routes
+from agent.web.routes import Routes, with_headers
 from agent.web.stream import stream_json
 
 routes = Routes("process")
@@ -19,7 +20,9 @@ EXECUTOR = web.AppKey("executor", Executor)
 async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with."""
     settings = app[SETTINGS]
-    app[EXECUTOR] = Executor(app[KEEPER], app[WORK_DIR], settings.result_max_bytes)
+    app[EXECUTOR] = Executor(
+        app[KEEPER], app[WORK_DIR], settings.result_max_bytes, Bounds(settings)
+    )
     yield
 
 
@@ -33,7 +36,9 @@ async def execute(
     live on. At the timeout its whole tree is killed and the answer is 408. A command
     that cannot be started has exit code -1 and the reason as its result. A client that
     leaves ends its own waiting, never the command. `X-Toolbox-Dropped-Bytes` tells how
-    much of the middle of a very large output was left out.
+    much of the middle of a very large output was left out, and `X-Toolbox-Exit-Reason`
+    why a command did not exit by itself: `signalled`, `oom-killed` or `cpu-limit`.
+    `limits` is our addition.
     """
     executor = request.app[EXECUTOR]
     result = await executor.run(
@@ -42,11 +47,14 @@ async def execute(
             cwd=body.cwd,
             environment=body.envs,
             timeout_s=body.timeout,
+            limits=body.limits,
         )
     )
+    headers = headers_of(result)
     if result.spool is None:
-        return inline_result(result)
+        answer = inline_result(result)
+        return with_headers(answer, headers) if headers else answer
     try:
-        return await stream_json(request, pieces_of(result), dropped_headers(result))
+        return await stream_json(request, pieces_of(result), headers)
     finally:
         await executor.forget(result)

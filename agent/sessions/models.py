@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from agent import wire
+from agent.process.models import Limits
 from agent.wire import UNSET, UnsetType
 
 
@@ -12,6 +13,8 @@ class CreateSessionRequest(wire.Model, frozen=True, kw_only=True):
     """The body of a session's creation."""
 
     session_id: Annotated[str, Meta(min_length=1)]
+    limits: Limits | None = None
+    """What the whole session may use; our addition."""
 
 
 class Command(wire.Model, frozen=True, kw_only=True):
@@ -72,6 +75,9 @@ class SessionExecuteRequest(wire.Model, frozen=True, kw_only=True):
     """Keep what is sent to its input out of its log."""
     timeout: Annotated[float, Meta(ge=0)] | None = None
     """Seconds after which what the command runs is killed; 0 or absent: never."""
+    limits: Limits | None = None
+    """What each process of the command may use, and the output kept of it; our addition.
+    The shell gets the limits for the time of the command, as soft ones."""
 
 
 class SessionExecuteResponse(wire.Model, frozen=True, kw_only=True):

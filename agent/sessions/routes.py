@@ -14,6 +14,7 @@ from agent import wire
 from agent.errors import InvalidRequestError, RangeError
 from agent.keeper.client import Chunk, Keeper, Subscription
 from agent.keeper.shapes import SessionCommand
+from agent.process.limits import Bounds
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions.labels import text_of
 from agent.sessions.levels import Level, begins_at_home, level_of
@@ -73,6 +74,7 @@ async def context(app: web.Application) -> AsyncIterator[None]:
         entrypoint=settings.entrypoint,
         grace_s=settings.grace_s,
         log_max_bytes=settings.command_log_max_bytes,
+        bounds=Bounds(settings),
     )
     yield
 
@@ -85,7 +87,9 @@ async def create_session(request: web.Request, body: CreateSessionRequest) -> No
     until it is deleted or its shell ends, also when the API process is restarted.
     """
     await request.app[SESSIONS].create(
-        body.session_id, at_home=begins_at_home(request.headers)
+        body.session_id,
+        at_home=begins_at_home(request.headers),
+        limits=body.limits,
     )
 
 
@@ -153,6 +157,7 @@ async def session_execute_command(
             body.command,
             echo=not body.suppress_input_echo,
             timeout_s=body.timeout,
+            limits=body.limits,
         )
         accepted = SessionExecuteResponse(
             cmd_id=command_id, output=None, stdout=None, stderr=None, exit_code=None
@@ -162,7 +167,9 @@ async def session_execute_command(
             body=wire.encode(accepted),
             headers={"Content-Type": JSON_TYPE},
         )
-    outcome = await sessions.run(session_id, body.command, timeout_s=body.timeout)
+    outcome = await sessions.run(
+        session_id, body.command, timeout_s=body.timeout, limits=body.limits
+    )
     level = level_of(request.headers)
     if outcome.log.is_short:
         return _executed(outcome, level)

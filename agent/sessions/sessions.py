@@ -19,6 +19,8 @@ from agent.keeper.client import Exit, Job, Keeper
 from agent.keeper.session_client import CommandSpec, KeptSessions, ShellSpec
 from agent.keeper.shapes import SessionCommand
 from agent.process.execute import TIMEOUT_CODE
+from agent.process.limits import Bounds, of_request, output_bytes
+from agent.process.models import Limits
 from agent.process.shell import Shells
 from agent.sessions.logs import Snapshot
 
@@ -69,6 +71,7 @@ class Sessions:
         entrypoint: The image's own command, or nothing.
         grace_s: Between asking and killing, when one is deleted.
         log_max_bytes: Output kept of one command.
+        bounds: What any command may use.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Sessions:
         entrypoint: tuple[str, ...],
         grace_s: float,
         log_max_bytes: int,
+        bounds: Bounds,
     ) -> None:
         self.keeper = keeper
         self._kept = KeptSessions(keeper)
@@ -87,13 +91,17 @@ class Sessions:
         self._entrypoint = entrypoint
         self._grace_s = grace_s
         self._log_max_bytes = log_max_bytes
+        self._bounds = bounds
 
-    async def create(self, session_id: str, *, at_home: bool) -> None:
+    async def create(
+        self, session_id: str, *, at_home: bool, limits: Limits | None = None
+    ) -> None:
         """Start a session.
 
         Args:
             session_id: The client's name for it.
             at_home: Its shell begins in the home directory, not in the work dir.
+            limits: What the whole session may use.
 
         Raises:
             InvalidRequestError: The name is the entrypoint's.
@@ -110,6 +118,7 @@ class Sessions:
             plain_argv=[shell, "-f"] if is_zsh else [shell],
             prefix="builtin" if is_zsh else "command",
             cwd=await self._home() if at_home else self._work_dir,
+            limits=self._bounds.limits(limits),
         )
         await self._kept.create(session_id, spec)
 
@@ -162,7 +171,12 @@ class Sessions:
     # -- commands -----------------------------------------------------------------
 
     async def run(
-        self, session_id: str, text: str, *, timeout_s: float | None
+        self,
+        session_id: str,
+        text: str,
+        *,
+        timeout_s: float | None,
+        limits: Limits | None = None,
     ) -> Outcome:
         """Run a command to its end; it goes on when the caller is cancelled.
 
@@ -174,7 +188,7 @@ class Sessions:
             TooManyError: Too many commands wait in the session.
             StorageFullError: There is no room for the text.
         """
-        spec = self._spec(session_id, text, timeout_s=timeout_s)
+        spec = self._spec(session_id, text, timeout_s=timeout_s, limits=limits)
         try:
             how, first = await self._kept.run(session_id, spec)
         except (NotFoundError, GoneError) as error:
@@ -189,14 +203,25 @@ class Sessions:
         return Outcome(id=spec.id, exit_code=how.exit_code, log=log)
 
     async def start(
-        self, session_id: str, text: str, *, echo: bool, timeout_s: float | None
+        self,
+        session_id: str,
+        text: str,
+        *,
+        echo: bool,
+        timeout_s: float | None,
+        limits: Limits | None = None,
     ) -> str:
         """Start a command that takes input, and return its id.
 
         Raises: as `run`, but for what happens later.
         """
         spec = self._spec(
-            session_id, text, takes_input=True, echo=echo, timeout_s=timeout_s
+            session_id,
+            text,
+            takes_input=True,
+            echo=echo,
+            timeout_s=timeout_s,
+            limits=limits,
         )
         try:
             await self._kept.start(session_id, spec)
@@ -212,6 +237,7 @@ class Sessions:
         takes_input: bool = False,
         echo: bool = False,
         timeout_s: float | None = None,
+        limits: Limits | None = None,
     ) -> CommandSpec:
         if not text.strip():
             raise InvalidRequestError("command cannot be empty")
@@ -219,13 +245,17 @@ class Sessions:
             raise InvalidRequestError("command cannot contain a NUL character")
         if session_id == ENTRYPOINT:
             raise InvalidRequestError("can't execute command in entrypoint session")
+        limit_s = self._bounds.timeout_s(timeout_s)
+        # Our own bounds are the session's, which every command has anyhow.
+        asked = of_request(limits)
         return CommandSpec(
             id=str(uuid4()),
             text=text.encode("utf-8", "surrogateescape"),
             takes_input=takes_input,
             echoes=echo,
-            timeout_s=math.ceil(timeout_s) if timeout_s else None,
-            max_bytes=self._log_max_bytes,
+            timeout_s=math.ceil(limit_s) if limit_s else None,
+            max_bytes=output_bytes(self._log_max_bytes, limits),
+            limits=asked,
         )
 
     async def command(self, session_id: str, command_id: str) -> CommandState:

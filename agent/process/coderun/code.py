@@ -10,6 +10,8 @@ from agent.errors import InvalidRequestError
 from agent.keeper.client import Keeper, RunResult, Spec
 from agent.process.coderun.runtimes import RUNTIMES, Runtime
 from agent.process.execute import run_in_time
+from agent.process.limits import Bounds, output_bytes
+from agent.process.models import Limits
 from agent.system.environment import check_variables
 
 NOT_FOUND = 127
@@ -25,6 +27,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
         arguments: What the code sees as its own.
         environment: What it has besides the environment of all commands.
         timeout_s: After this its whole tree is killed; None or 0 is no limit.
+        limits: What else it may use.
     """
 
     text: str
@@ -32,6 +35,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] | None = None
     timeout_s: float | None = None
+    limits: Limits | None = None
 
 
 class CodeRunner:
@@ -41,12 +45,16 @@ class CodeRunner:
         keeper: Who starts it.
         work_dir: The absolute directory that it runs in.
         result_max_bytes: Output kept of one run; of more, the head and the tail.
+        bounds: What any command may use.
     """
 
-    def __init__(self, keeper: Keeper, work_dir: str, result_max_bytes: int) -> None:
+    def __init__(
+        self, keeper: Keeper, work_dir: str, result_max_bytes: int, bounds: Bounds
+    ) -> None:
         self._keeper = keeper
         self._work_dir = work_dir
         self._result_max_bytes = result_max_bytes
+        self._bounds = bounds
 
     async def run(self, code: Code) -> RunResult:
         """Run code and return how it ended, what it wrote and what it drew.
@@ -78,14 +86,16 @@ class CodeRunner:
         check_variables(environment)
         if any("\0" in each for each in code.arguments):
             raise InvalidRequestError("argv cannot contain a NUL character")
+        timeout_s = self._bounds.timeout_s(code.timeout_s)
         return Spec(
             argv=runtime.argv(code.arguments),
             script=code.text.encode("utf-8", "surrogateescape"),
             control=runtime.draws,
             cwd=self._work_dir,
             env=environment or None,
-            timeout_s=math.ceil(code.timeout_s) if code.timeout_s else None,
-            max_bytes=self._result_max_bytes,
+            timeout_s=math.ceil(timeout_s) if timeout_s else None,
+            max_bytes=output_bytes(self._result_max_bytes, code.limits),
+            limits=self._bounds.limits(code.limits),
             kind="code",
         )
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from agent import wire
-from agent.process.models import Seconds
+from agent.process.models import Limits, Seconds
 from agent.wire import UNSET, UnsetType
 
 Point = Annotated[list[float], Meta(min_length=2)]
@@ -25,6 +25,7 @@ class CodeRunRequest(wire.Model, frozen=True, kw_only=True):
     argv: list[str] | None = None
     envs: dict[str, str] | None = None
     timeout: Seconds | None = None
+    limits: Limits | None = None
 
 
 class Drawn(wire.Model, frozen=True, kw_only=True, rename="lower"):

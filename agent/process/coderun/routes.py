@@ -13,10 +13,11 @@ from agent.process.coderun.result import (
     is_light,
     pieces_of,
 )
-from agent.process.result import dropped_headers
+from agent.process.limits import Bounds
+from agent.process.result import headers_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.clients import takes_new_fields
-from agent.web.routes import JSON_TYPE, Routes
+from agent.web.routes import JSON_TYPE, Routes, with_headers
 from agent.web.stream import stream_json
 
 routes = Routes("process")
@@ -27,7 +28,9 @@ RUNNER = web.AppKey("code_runner", CodeRunner)
 async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the route works with."""
     settings = app[SETTINGS]
-    app[RUNNER] = CodeRunner(app[KEEPER], app[WORK_DIR], settings.result_max_bytes)
+    app[RUNNER] = CodeRunner(
+        app[KEEPER], app[WORK_DIR], settings.result_max_bytes, Bounds(settings)
+    )
     yield
 
 
@@ -51,17 +54,20 @@ async def code_run(
             arguments=body.argv or (),
             environment=body.envs,
             timeout_s=body.timeout,
+            limits=body.limits,
         )
     )
+    headers = headers_of(result)
     if is_light(result):
-        return inline_answer(result, takes_new_fields=new_fields)
+        answer = inline_answer(result, takes_new_fields=new_fields)
+        return with_headers(answer, headers) if headers else answer
     if result.spool is None:
-        answer = await asyncio.to_thread(
+        text = await asyncio.to_thread(
             encoded_answer, result, takes_new_fields=new_fields
         )
-        return web.Response(body=answer, headers={"Content-Type": JSON_TYPE})
+        return web.Response(body=text, headers={"Content-Type": JSON_TYPE, **headers})
     try:
         pieces = pieces_of(result, takes_new_fields=new_fields)
-        return await stream_json(request, pieces, dropped_headers(result))
+        return await stream_json(request, pieces, headers)
     finally:
         await runner.forget(result)

@@ -1,14 +1,11 @@
 """One agent for all tests of a file, whose PATH has a Python with matplotlib, and node."""
 
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from tests.clients.environments import NODE
+from tests.clients.environments import tools_path
 from tests.support.agent import Agent, running
 
 LIMIT_S = 60.0
@@ -21,12 +18,6 @@ class RunCode(Protocol):
         self, code: str, language: str = "python", **fields: object
     ) -> dict[str, Any]:
         """Run `code`."""
-
-
-def tools_path() -> str:
-    """Return a PATH that begins with the test's own Python and node."""
-    own = [Path(sys.executable).parent, NODE.parent]
-    return os.pathsep.join([*map(str, own), os.environ["PATH"]])
 
 
 def code_run(agent: Agent, code: str, language: str, **fields: object) -> Any:

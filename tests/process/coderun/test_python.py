@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.process.coderun.conftest import RunCode, tools_path
+from tests.clients.environments import tools_path
+from tests.process.coderun.conftest import RunCode
 from tests.support.agent import Agent
 
 pytestmark = [pytest.mark.agent, pytest.mark.timeout(60)]

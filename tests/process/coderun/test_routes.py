@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.coderun.conftest import RunCode, tools_path
+from tests.clients.environments import tools_path
+from tests.process.coderun.conftest import RunCode
 from tests.support.agent import Agent, StartAgent
 from tests.support.processes import alive, end_all, wait_gone
 
