@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.environments import NODE, node_with, python_with
+from tests.clients.environments import NODE, node_with, python_with, tools_path
 from tests.support.agent import Agent, running
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -42,6 +42,18 @@ SCRIPT_OF = {
     "python killed": ["python_killed.py"],
     "python first": ["python_first.py"],
     "javascript": ["javascript.cjs"],
+    "code sync": ["python_code_run.py", "sync"],
+    "code async": ["python_code_run.py", "async"],
+    "code first": ["python_first_code_run.py"],
+    "code middle": ["python_first_code_run.py"],
+    "code javascript": ["code_run.cjs"],
+}
+
+OLD_VERSIONS = {
+    "python first": "0.25.6",
+    "code first": "0.25.6",
+    # Among the last without a route for code.
+    "code middle": "0.160.0",
 }
 
 
@@ -49,9 +61,9 @@ def command_of(client: str) -> tuple[list[str], Path]:
     """Return the words that run a client's script, and the directory to do so in."""
     script, *arguments = SCRIPT_OF[client]
     words = [str(SCRIPTS / script), *arguments]
-    if client == "javascript":
+    if script.endswith(".cjs"):
         return [str(NODE), *words], node_with("@daytonaio/sdk", "0.218.0")
-    version = "0.25.6" if client == "python first" else "0.226.1"
+    version = OLD_VERSIONS.get(client, "0.226.1")
     return [str(python_with("daytona", version)), *words], SCRIPTS
 
 
@@ -61,7 +73,9 @@ def run_client(client: str, root: Path) -> Told:
     home, local = root / "client-home", root / "local"
     home.mkdir()
     local.mkdir()
-    with running(root, "--dev-port", "0", command="dev") as agent:
+    # The sandbox's tools: a Python with matplotlib, and a node that knows types.
+    env = {"PATH": tools_path()}
+    with running(root, "--dev-port", "0", command="dev", env=env) as agent:
         given = describe(agent) | {"local": str(local)}
         done = subprocess.run(
             words,

@@ -64,6 +64,12 @@ def node_with(package: str, version: str, *more: str) -> Path:
     return _cached(name, make)
 
 
+def tools_path() -> str:
+    """Return a PATH that begins with the test's own Python, and a new node."""
+    own = [Path(sys.executable).parent, NODE.parent]
+    return os.pathsep.join([*map(str, own), os.environ["PATH"]])
+
+
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
     """Return the environment `name`, made by `make` if it is not there."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
