@@ -29,7 +29,10 @@ async def edit_files(request: web.Request, body: EditRequest) -> EditResult:
     """Edit several files, all or none.
 
     The edits are made in their order, each on what those before it left; the files change
-    only when all of them can be made. With `dryRun` nothing changes.
+    only when all of them can be made. With `dryRun` nothing changes. Paths lead through
+    links, but a link is neither moved nor deleted; a file with several names (hard links)
+    is edited under the given one, and the others keep the old content. Names that are not
+    UTF-8 cannot be given.
     """
     return await request.app[EDITS].edit(body)
 

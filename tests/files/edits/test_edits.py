@@ -385,3 +385,63 @@ async def test_text_that_is_half_a_surrogate_pair_is_refused(agent: Agent) -> No
         assert response.status == 400
 
     assert contents(agent.work_dir) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "status", "message"),
+    [
+        (b'"write","content":"x","path"', b"\\udcff", 400, "request body is not valid"),
+        (b'"write","content":"x","path"', b"\xff", 400, "request body is not valid"),
+        (b'"move","path":"f","destination"', b"\xff", 400, "request body is not valid"),
+        (b'"delete","path"', b"\\ufffd", 404, "file not found: \ufffd"),
+    ],
+)
+async def test_a_file_whose_name_is_not_utf_8_cannot_be_named(
+    agent: Agent, field: bytes, name: bytes, status: int, message: str
+) -> None:
+    strange = Path(os.fsdecode(os.fsencode(agent.work_dir) + b"/\xff"))
+    await asyncio.to_thread(strange.write_text, "old")
+    (agent.work_dir / "f").write_text("old")
+    body = b'{"edits":[{"type":%s:"%s"}]}' % (field, name)
+
+    async with agent.client.post(agent.at("/files/edit"), data=body) as response:
+        answer = await response.json()
+
+    assert (response.status, message in answer["message"]) == (status, True), answer
+    assert contents(agent.work_dir) == {"f": b"old", strange.name: b"old"}
+
+
+async def test_an_edit_goes_through_links_and_leaves_them(
+    agent: Agent, edit: Send
+) -> None:
+    work = agent.work_dir
+    (work / "d").mkdir()
+    (work / "d/file").write_text("one")
+    (work / "link").symlink_to("d/file")
+    (work / "way").symlink_to("d")
+
+    status, answer = await edit(
+        replace("link", "one", "two"), replace("way/file", "two", "three")
+    )
+
+    assert status == 200
+    assert [each["path"] for each in answer["files"]] == ["link"]
+    assert (work / "d/file").read_text() == "three"
+    assert (work / "link").readlink() == Path("d/file")
+    assert (work / "way").readlink() == Path("d")
+
+
+async def test_an_edited_name_of_a_file_with_several_is_a_file_of_its_own(
+    agent: Agent, edit: Send, undo: Send
+) -> None:
+    work = agent.work_dir
+    (work / "one").write_text("old")
+    (work / "other").hardlink_to(work / "one")
+
+    _, answer = await edit(write("one", "new"))
+
+    assert contents(work) == {"one": b"new", "other": b"old"}
+    assert (work / "other").stat().st_nlink == 1
+    await undo(answer["id"])
+    assert contents(work) == {"one": b"old", "other": b"old"}
+    assert not (work / "one").samefile(work / "other")
