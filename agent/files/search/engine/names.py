@@ -11,8 +11,8 @@ from agent.files.search.engine.walking import walk
 
 GROUP_NAMES = 1024
 """Names turned into JSON at a time."""
-_SEPARATOR = "\ud800"
-"""Stands between paths while they are escaped: no decoded text holds it."""
+_SEPARATOR = "\x7f"
+"""Stands between paths while they are escaped, because it is not."""
 
 
 class Names:
@@ -82,15 +82,20 @@ class Names:
         if not paths:
             return
         text = self._json(paths)
-        if self._answer.fits(len(paths), len(text)):
+        if text and self._answer.fits(len(paths), len(text)):
             self._answer.add_all(text, len(paths), (paths[-1], 0))
             return
         for path in paths:
             self._answer.add(_block(path, self._shown + path))
 
     def _json(self, paths: Sequence[bytes]) -> bytes:
-        """Return paths as JSON strings with commas between, escaped all at once."""
+        """Return paths as JSON strings with commas between, escaped all at once.
+
+        Nothing when that cannot be done.
+        """
         joined = b"\0".join(paths).decode("utf-8", "replace")
+        if _SEPARATOR in joined:
+            return b""
         inside = encode_basestring(joined.replace("\0", _SEPARATOR))[1:-1]
         opening = encode_basestring(self._shown.decode("utf-8", "replace"))[:-1]
         middle = inside.replace(_SEPARATOR, f'",{opening}')

@@ -2,6 +2,10 @@
 
 Into memory ripgrep waits for nobody, and wakes nobody for every file in which something
 is found. Whatever ripgrep hangs in, the wall clock bounds it.
+
+Ripgrep reads binary files to their end, where the contract only wants their beginning.
+That is of no account but for huge ones, sparse ones above all: when ripgrep is seen to
+read one of these, somebody else has to search.
 """
 
 import fcntl
@@ -9,14 +13,20 @@ import os
 import resource
 import select
 from _collections_abc import Iterator
+from itertools import count
 
 from agent.files.search.engine.answer import InvalidError
 from agent.files.search.engine.bounds import BLOCK_BYTES, COLLECTED_MAX_BYTES
+from agent.files.search.engine.matching import is_binary
 
 Words = list[str | bytes]
 
 LOOK_MS = 10
 """Between looks at what has come into memory."""
+LOOKS = 100
+"""After so many, ripgrep is looked at: where it is."""
+HUGE_BYTES = 256 * 1024 * 1024
+"""Of a binary file that nobody waits for."""
 _SIGKILL, _SIGPIPE = 9, 13
 """Plain numbers: `signal` would be 5 ms of imports."""
 _EXIT_ERROR = 2
@@ -72,6 +82,23 @@ class _Run:
             raise InvalidError(words.strip())
         if code not in {0, 1, _EXIT_ERROR} or words:
             raise UnusableError(words or f"exit code {code}")
+
+
+def _open_files(pid: int) -> list[str]:
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as scan:
+            return [entry.path for entry in scan]
+    except OSError:
+        return []
+
+
+def _is_huge(path: str) -> bool:
+    """Tell whether an open file is both huge and binary."""
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        return False
+    return size > HUGE_BYTES and is_binary(os.fsencode(path))
 
 
 class Piped(_Run):
@@ -136,13 +163,18 @@ class Stored(_Run):
 
         Raises:
             TooMuchError: Not all of it was kept.
+            UnusableError: Ripgrep is reading a huge binary file.
         """
         ended = select.poll()
         ended.register(self._ended, select.POLLIN)
         at = 0
         has_ended = False
-        while not has_ended:
+        for look in count(1):
+            if has_ended:
+                return
             has_ended = bool(ended.poll(LOOK_MS))
+            if look % LOOKS == 0 and any(map(_is_huge, _open_files(self._pid))):
+                raise UnusableError("a huge binary file")
             size = os.fstat(self._output).st_size
             if size >= self._bound:
                 raise TooMuchError

@@ -4,25 +4,27 @@ Sorting would cost ripgrep its threads, so it searches in any order and the find
 sorted here. When there are too many for that, it searches again, in order, and they are
 passed on as they come.
 
-Ripgrep takes every file for text, because it would end at a NUL byte anywhere; the
-contract's binary files are sorted out of those in which something is found.
+Ripgrep has another idea of binary files than the contract: a NUL byte anywhere. For a
+text it is made to tell which of the files with findings have one, and those are read
+again here. An expression may match the NUL byte itself, so for one, and in order, every
+file is text to ripgrep, and each one with findings is looked at here.
 """
 
 import os
 from _collections_abc import Iterable, Iterator, Sequence
 
 from agent.files.search.engine.answer import Answer, LateError
-from agent.files.search.engine.bounds import BLOCK_BYTES
-from agent.files.search.engine.findings import by_file, hits, quick_json, shortened
+from agent.files.search.engine.findings import Findings, hits, quick_json
 from agent.files.search.engine.globs import any_test, is_plain, widened
 from agent.files.search.engine.matching import Matcher, is_binary
 from agent.files.search.engine.process import Piped, Stored, TooMuchError, Words
+from agent.files.search.engine.reading import Reader
 from agent.files.search.engine.records import Recorder
 from agent.files.search.engine.request import Request, order, raw
 
 _Found = tuple[bytes, int, bytes, bytes]
 """What sorts a file, a number that nothing else has, its absolute path, its lines."""
-TOGETHER_BYTES = 1024 * 1024
+TOGETHER_BYTES = 256 * 1024
 """Findings turned into JSON at a time."""
 
 _FLAGS = (
@@ -33,7 +35,6 @@ _FLAGS = (
     "--with-filename",
     "--null",
     "--line-number",
-    "--text",
     r"--field-match-separator=\x00\x00",
     "--encoding=none",
     "--no-mmap",
@@ -67,9 +68,12 @@ class Ripgrep:
         self._included = any_test(request.include)
         self._excluded = any_test(request.exclude)
         self._recorder = Recorder(request)
+        self._reader: Reader | None = None
         # Not of an expression, which is not Python's to read.
         texts = not request.regex and request.pattern.endswith("\r")
         self._matcher = Matcher(request) if texts else None
+        # Whether each file is, because ripgrep says nothing of binary ones.
+        self._is_looked_at = request.regex
         self._after = order(raw(request.after[0])) if request.after else b""
 
     def find(self) -> None:
@@ -83,7 +87,8 @@ class Ripgrep:
         """
         alone = self._is_file or len(os.sched_getaffinity(0)) == 1
         if alone or not self._gather():
-            with Piped(self._words("--sort=path")) as run:
+            self._is_looked_at = True
+            with Piped(self._words("--sort=path", "--text")) as run:
                 for path, lines in self._in_order(run):
                     self._add_file(path, lines)
                 run.finish()
@@ -91,24 +96,34 @@ class Ripgrep:
     def _gather(self) -> bool:
         """Search in any order, sort, and add all; False when there is too much."""
         found: list[_Found] = []
+        output = Findings(self._root + b"/")
         try:
-            with Stored(self._words()) as run:
+            with Stored(
+                self._words("--text" if self._is_looked_at else "--binary")
+            ) as run:
                 for text in run.pieces():
-                    for path, lines in by_file(text)[0]:
+                    for path, lines in output.files(text):
                         if self._is_wanted(path):
                             below = path[self._skip :]
                             found.append((order(below), len(found), below, lines))
                 run.finish()
+            output.finish()
         except TooMuchError:
             return False
         except LateError:
             self._answer.in_order = False
-            self._add_sorted(found)
+            self._add_sorted(found, output)
             raise
-        self._add_sorted(found)
+        self._add_sorted(found, output)
         return True
 
-    def _add_sorted(self, found: list[_Found]) -> None:
+    def _add_sorted(self, found: list[_Found], output: Findings) -> None:
+        if output.binary:
+            again = {
+                path[self._skip :] for path in filter(self._is_wanted, output.binary)
+            }
+            found = [each for each in found if each[2] not in again]
+            found += [(order(below), 0, below, b"") for below in again]
         found.sort()
         request = self._request
         if request.context or request.after or self._matcher:
@@ -117,6 +132,11 @@ class Ripgrep:
         together: list[_Found] = []
         size = 0
         for each in found:
+            if not each[3]:
+                self._add_together(together)
+                together, size = [], 0
+                self._add_file(*each[2:])
+                continue
             together.append(each)
             size += len(each[3])
             if size >= TOGETHER_BYTES:
@@ -145,6 +165,11 @@ class Ripgrep:
             self._add_file(below, lines)
 
     def _add_file(self, below: bytes, lines: bytes) -> None:
+        if not lines:
+            if self._reader is None:
+                self._reader = Reader(self._request)
+            self._answer.add_each(self._reader.blocks(below))
+            return
         found = hits(lines)
         if self._matcher is not None:
             accepts = self._matcher.accepts
@@ -153,27 +178,17 @@ class Ripgrep:
 
     def _in_order(self, run: Piped) -> Iterator[tuple[bytes, bytes]]:
         """Yield path below the root and lines of files, as they come."""
-        rest = b""
-        skipping = False
+        output = Findings(self._root)
         while text := run.read():
-            if skipping:
-                end = text.find(b"\n")
-                if end < 0:
-                    continue
-                text = text[end:]
-                skipping = False
-            found, rest = by_file(rest + text)
-            for path, lines in found:
+            for path, lines in output.files(text):
                 if self._is_wanted(path):
                     yield b"" if self._is_file else path[self._skip :], lines
-            if len(rest) > BLOCK_BYTES:
-                # Of a line this long no more than is told; its end is skipped.
-                rest = shortened(rest)
-                skipping = True
 
     def _is_wanted(self, path: bytes) -> bool:
         """Tell whether the contract wants what ripgrep has found in a file."""
-        return self._is_asked_for(path) and not is_binary(path)
+        if not self._is_asked_for(path):
+            return False
+        return not (self._is_looked_at and is_binary(path))
 
     def _is_asked_for(self, path: bytes) -> bool:
         if self._is_file:
