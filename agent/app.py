@@ -9,6 +9,7 @@ from agent.files.archives import routes as archives
 from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
+from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
 from agent.process import routes as process
 from agent.process.coderun import routes as coderun
@@ -36,6 +37,7 @@ TABLES: tuple[Routes, ...] = (
     sessions.routes,
     coderun.routes,
     pty.routes,
+    interpreter.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -48,6 +50,7 @@ CONTEXTS: tuple[Context, ...] = (
     sessions.context,
     coderun.context,
     pty.context,
+    interpreter.context,
 )
 
 

@@ -89,6 +89,15 @@ class Duplex:
         """
         await self.socket.send_str(text)
 
+    async def send_text(self, text: bytes) -> None:
+        """Send a text message, and wait for the client once its transport is full.
+
+        Raises:
+            ConnectionResetError: The client is gone.
+        """
+        await self.socket.send_frame(text, WSMsgType.TEXT)
+        await self._writer.drain()
+
     async def ping(self) -> None:
         """Send a ping, which nothing waits for the answer of."""
         await self.socket.ping()

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from tests.architecture.sources import ROOT, sources, tracked
 
-READS_ENVIRONMENT = ("settings.py", "command.py", "__main__.py", "keeper/")
+READS_ENVIRONMENT = (
+    "settings.py",
+    "command.py",
+    "__main__.py",
+    "keeper/",
+    "interpreter/programs/",
+)
+"""Who may; a program of the interpreter sets the variables that code is run with."""
 STARTS_CHILDREN = ("keeper/", "git/", "lsp/", "files/search/engine/")
 """Who may start and end processes; `command.py` turns itself into the keeper.
 

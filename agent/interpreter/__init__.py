@@ -1,0 +1,1 @@
+"""Code interpreters: contexts that keep their variables from run to run."""

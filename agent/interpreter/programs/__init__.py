@@ -1,0 +1,1 @@
+"""Programs that run inside the sandbox's own interpreters, started by their paths."""
