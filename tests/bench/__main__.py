@@ -19,6 +19,7 @@ from pathlib import Path
 import agent
 from tests.bench import (
     archive,
+    code_run,
     execute,
     listing,
     requests,
@@ -34,6 +35,7 @@ CASES: tuple[Case, ...] = (
     *start.CASES,
     *requests.CASES,
     *execute.CASES,
+    *code_run.CASES,
     *transfer.CASES,
     *listing.CASES,
     *small_files.CASES,
