@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from agent.files.watch.watches import Watches
 from agent.keeper.client import Keeper
 from agent.settings import Settings
 
@@ -13,3 +14,6 @@ WORK_DIR = web.AppKey("work_dir", str)
 
 KEEPER = web.AppKey("keeper", Keeper)
 """The api's line to the keeper."""
+
+WATCHES = web.AppKey("watches", Watches)
+"""The owner of all watched trees."""

@@ -10,16 +10,13 @@ from agent.errors import InvalidRequestError
 from agent.files.watch.models import WatchEvent
 from agent.files.watch.patterns import Choice
 from agent.files.watch.watches import Listener, Watches
-from agent.registry import KEEPER, WORK_DIR
+from agent.registry import KEEPER, WATCHES, WORK_DIR
 from agent.web.guard import is_upgrade
 from agent.web.routes import Routes
 from agent.web.server import told_of_the_end
 from agent.web.websockets import WEBSOCKETS
 
 routes = Routes("files")
-
-WATCHES = web.AppKey("watches", Watches)
-"""The owner of all watched trees."""
 
 PING_S = 30.0
 """Between two words to a client that would hear nothing; proxies cut silence at 60 s."""

@@ -138,6 +138,8 @@ class Tree:
             return
         try:
             await self._keeper.end(self.job_id, 0)
+            # Nothing of it is alive, but its end may not be published yet.
+            await self._keeper.wait(self.job_id)
             await self._keeper.forget(self.job_id)
         except AgentError as error:
             log.warning("a watcher could not be ended: %s", error)

@@ -9,7 +9,7 @@ from aiohttp import ClientResponse, web
 
 from agent.files.watch import routes as watch_routes, watches
 from agent.keeper.client import Keeper
-from agent.registry import KEEPER, WORK_DIR
+from agent.registry import KEEPER, WATCHES, WORK_DIR
 from agent.settings import Settings
 from tests.keeper.harness import running
 from tests.support.serving import AUTH, TOKEN, Served, serving, settled
@@ -77,7 +77,7 @@ async def test_a_listener_too_many_is_refused_until_one_leaves(
         assert await house.status("b") == 429
 
         answer.close()
-        owner = house.served.app[watch_routes.WATCHES]
+        owner = house.served.app[WATCHES]
         await settled(lambda: owner._listeners == 1)
 
         assert await house.status("b") == 200
@@ -95,7 +95,7 @@ async def test_a_tree_too_many_is_refused_until_one_has_no_listeners(
         assert await house.watched() == 2
 
         answer.close()
-        owner = house.served.app[watch_routes.WATCHES]
+        owner = house.served.app[WATCHES]
         await settled(lambda: owner._listeners == 1)
 
         # The one that nobody listens to makes room before its time.
@@ -107,7 +107,7 @@ async def test_a_tree_too_many_is_refused_until_one_has_no_listeners(
 async def test_a_tree_is_watched_no_more_some_time_after_its_last_listener(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = house.served.app[watch_routes.WATCHES]
+    owner = house.served.app[WATCHES]
     monkeypatch.setattr(owner, "_resume_s", 0.05)
 
     assert await house.status("a") == 200
