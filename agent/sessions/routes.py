@@ -106,6 +106,12 @@ async def get_entrypoint_session(request: web.Request) -> Session:
     return _session(ENTRYPOINT, await request.app[SESSIONS].get(ENTRYPOINT))
 
 
+@routes.delete("/process/session/entrypoint", status=204, errors=(400,))
+async def delete_entrypoint_session(request: web.Request) -> None:
+    """Refuse to end the image's own command."""
+    await request.app[SESSIONS].delete(ENTRYPOINT)
+
+
 @routes.get("/process/session/{session_id}", errors=(404,))
 async def get_session(request: web.Request, session_id: str) -> Session:
     """Tell of one session."""

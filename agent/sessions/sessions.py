@@ -355,7 +355,7 @@ def signal_number(wanted: str | int) -> int:
     Raises:
         InvalidRequestError: There is no such signal.
     """
-    if isinstance(wanted, str) and not wanted.isdecimal():
+    if isinstance(wanted, str) and not (wanted.isascii() and wanted.isdecimal()):
         name = wanted.upper()
         name = name if name.startswith("SIG") else f"SIG{name}"
         if name in signals.Signals.__members__:
