@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -116,7 +117,8 @@ class Desk:
         async with self.client.request(
             method,
             self.url(path, **query),
-            json=body,
+            # As a stream: a large body of bytes is warned about.
+            data=None if body is None else io.BytesIO(json.dumps(body).encode()),
             headers={**sent, **(headers or {})},
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
@@ -193,9 +195,10 @@ class Place:
         """Return the path of a command, or of something of it."""
         return f"{self.path}/command/{command}{what}"
 
-    async def told(self, command: str, **query: object) -> dict[str, Any]:
+    async def told(self, command: str, **query: str) -> dict[str, Any]:
         """Return what is told of a command."""
-        told = await self.desk.ask("GET", self.at(command), **query)
+        asked = f"?{urlencode(query)}" if query else ""
+        told = await self.desk.ask("GET", self.at(command) + asked)
         assert told.status == 200, told
         answer: dict[str, Any] = told.json()
         return answer
