@@ -62,7 +62,7 @@ class Command(Job):
         self._echoes = echoes
         self._shell: Job | None = None
         self._early = bytearray()
-        self._early_end = False
+        self._no_more = False
         self._before: frozenset[int] = frozenset()
         self._spent = (0.0, 0.0)
         self._retire: Callable[[], None] | None = None
@@ -90,7 +90,7 @@ class Command(Job):
         if stdin >= 0:
             self._stdin = Stdin(self._loop, stdin)
             self._stdin.write(bytes(self._early))
-            if self._early_end:
+            if self._no_more:
                 self._end_when_open(OPEN_AGAIN_S)
         self._early.clear()
 
@@ -124,9 +124,9 @@ class Command(Job):
         """
         if not self.takes_input:
             raise Refusal("conflict", f"command {self.id} takes no input")
+        if self._no_more:
+            raise Refusal("conflict", f"command {self.id} takes no input any more")
         if self.state == "queued":
-            if self._early_end:
-                raise Refusal("conflict", "the command takes no input any more")
             if len(self._early) + len(data) > STDIN_MAX_BYTES:
                 raise Refusal("full", "the command has not begun to read its input")
             self._early += data
@@ -139,11 +139,12 @@ class Command(Job):
         """Close the input once what is queued was written."""
         if not self.takes_input:
             raise Refusal("conflict", f"command {self.id} takes no input")
-        if self.state == "queued":
-            self._early_end = True
-        else:
+        if self._no_more:
+            raise Refusal("conflict", f"command {self.id} takes no input any more")
+        if self.state != "queued":
             self._input()
             self._end_when_open(OPEN_AGAIN_S)
+        self._no_more = True
 
     def _end_when_open(self, pause_s: float) -> None:
         """Close the input, but not before the shell has opened its end.
