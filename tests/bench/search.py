@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -46,7 +47,12 @@ def search(bench: Bench) -> Iterator[Row]:
             rival,
             1.15,
         )
-    with running(bench.directory(), env={"PATH": without_ripgrep(bench)}) as agent:
+    path, python = without_ripgrep(bench)
+    program = [python, "-c", "from agent.__main__ import main; main()"]
+    with running(bench.directory(), env={"PATH": path}, program=program) as agent:
+        answer = agent.request("GET", find_target(tree, RARE))
+        if (used := answer.headers["X-Toolbox-Engine"]) != "python":
+            raise RuntimeError(f"{used} searches where nothing but Python should")
         for what, pattern in (("rare", RARE), ("common", COMMON)):
             yield against(
                 bench,
@@ -58,13 +64,24 @@ def search(bench: Bench) -> Iterator[Row]:
             )
 
 
-def without_ripgrep(bench: Bench) -> str:
-    """Return a PATH on which there is what starts an agent in tests, and no more."""
+def without_ripgrep(bench: Bench) -> tuple[str, str]:
+    """Return a PATH with what starts an agent in tests, and an interpreter.
+
+    Neither has ripgrep beside it: the agent looks at both places. The interpreter has this
+    environment's packages.
+    """
     directory = bench.directory()
     for name in ("setpriv", "sh"):
         if found := shutil.which(name):
             (directory / name).symlink_to(found)
-    return str(directory)
+    room = bench.directory()
+    here = Path(sys.prefix)
+    (room / "bin").mkdir()
+    (room / "lib").symlink_to(here / "lib")
+    (room / "pyvenv.cfg").write_bytes((here / "pyvenv.cfg").read_bytes())
+    python = room / "bin" / "python"
+    python.symlink_to(Path(sys.executable).resolve())
+    return str(directory), str(python)
 
 
 def against(

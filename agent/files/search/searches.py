@@ -171,7 +171,7 @@ class Searches:
             gitignore=options.gitignore,
             max_results=options.max_results,
             after=_position(options.cursor) if options.cursor else None,
-            ripgrep=_ripgrep() if self._with_ripgrep else None,
+            ripgrep=ripgrep() if self._with_ripgrep else None,
             limit_s=self._limit_s,
             max_bytes=self._max_bytes,
         )
@@ -301,7 +301,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-def _ripgrep() -> str | None:
+def ripgrep() -> str | None:
     """Return ripgrep: the system's, or the one that was installed with the agent."""
     beside = os.path.dirname(sys.executable)
     return shutil.which("rg") or shutil.which("rg", path=beside)

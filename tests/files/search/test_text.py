@@ -1,6 +1,7 @@
 """Finding text: both engines give the contract's answers, and the same ones."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from agent.errors import InvalidRequestError, UnavailableError
 from agent.files.deletion import delete
+from agent.files.search import searches
 from agent.files.search.engine.bounds import CONTENT_MAX_BYTES
 from agent.files.search.engine.request import Request
 from agent.files.search.searches import PROGRAM, Options, Searches
@@ -35,6 +37,25 @@ def fill(root: Path, files: dict[str, bytes]) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def asked(root: Path, pattern: str, **options: Any) -> Request:
+    """Return the request for a text below a directory that is told as the work dir."""
+    return Request(
+        kind="text",
+        root=str(root),
+        shown="",
+        shown_root=".",
+        root_name=".",
+        pattern=pattern,
+        **options,
+    )
+
+
+def answer_of(request: Request, before: str = "") -> bytes:
+    """Return what the program prints; `before` is what it does first."""
+    words = [*searches.INTERPRETER, "-c", before + PROGRAM, request.to_argument()]
+    return subprocess.run(words, check=True, capture_output=True).stdout
 
 
 @engines
@@ -111,6 +132,92 @@ async def test_files_are_binary_by_their_first_512_bytes(
     assert found.places == [("bom", 1), ("late", 1), ("late", 2), ("latin", 1)]
     assert found.value[-1]["content"] == "\ufffdx"
     assert found.value[1]["content"].endswith("y\0x")
+
+
+@engines
+async def test_a_late_nul_byte_hides_nothing(house: House, engine: str) -> None:
+    filling = b"y" * 100 + b"\n"
+    fill(
+        house.work_dir,
+        {
+            "after": filling * 5000 + b"\0\nx\n",
+            "around": filling * 6 + b"x\n" + filling * 5000 + b"\0x\0\nx\n",
+            "before": filling * 6 + b"x\n" + filling * 5000 + b"\0\n",
+            "binary": b"\0" + filling * 5000 + b"x\n",
+            "c": b"x\n",
+        },
+    )
+
+    found = await house.text("x", engine=engine)
+
+    assert found.places == [
+        ("after", 5002),
+        ("around", 7),
+        ("around", 5008),
+        ("around", 5009),
+        ("before", 7),
+        ("c", 1),
+    ]
+
+
+@needs_ripgrep
+async def test_names_that_read_like_ripgreps_words_are_names(house: House) -> None:
+    words = ': binary file matches (found "\\0" byte around offset 1)'
+    late = b"y" * 600 + b"\n\0\nx\n"
+    fill(
+        house.work_dir,
+        {
+            "a": late,
+            f"a{words}": b"x\n",
+            f"a{words}\nb": b"x\n",
+            "b": b"x\n",
+            f"d{words}{words}": late,
+            f"e{words}\n": late,
+            "z\nz": late,
+        },
+    )
+    root = str(house.work_dir)
+
+    found = await house.text("x", root, engine="ripgrep")
+    # Below it is what ripgrep would print next of the file `b` itself.
+    fill(house.work_dir, {f"a{words}\n{root}/b": b"x\n"})
+    misleading = await house.text("x", root)
+
+    assert [place.removeprefix(root + "/") for place, _ in found.places] == [
+        "a",
+        f"a{words}",
+        f"a{words}\nb",
+        "b",
+        f"d{words}{words}",
+        f"e{words}\n",
+        "z\nz",
+    ]
+    assert [line for _, line in found.places] == [3, 1, 1, 1, 3, 3, 3]
+    assert misleading.found.engine == "python"
+    assert len(misleading.places) == len(found.places) + 1
+
+
+@engines
+async def test_letters_that_json_or_we_ourselves_use_come_through(
+    house: House, engine: str
+) -> None:
+    lines = ['"x\\', "\x7ffx\x7fn\x7fc", "x\x01\t\ud800", "\U0001f600x\u2028", "x\r\r"]
+    raw = "\n".join(lines).encode("utf-8", "surrogatepass") + b"\nx\xff\xc3\n"
+    fill(house.work_dir, {"f": raw, 'g"\x7fn\\': b"x\n", "h\n\x7f": b"x\n"})
+
+    found = await house.text("x", engine=engine)
+
+    assert [each["content"] for each in found.value] == [
+        '"x\\',
+        "\x7ffx\x7fn\x7fc",
+        "x\x01\t" + "\ufffd" * 3,
+        "\U0001f600x\u2028",
+        "x\r",
+        "x\ufffd\ufffd",
+        "x",
+        "x",
+    ]
+    assert found.places[-2:] == [('g"\x7fn\\', 1), ("h\n\x7f", 1)]
 
 
 @engines
@@ -339,6 +446,70 @@ async def test_an_answer_has_a_largest_size_and_says_where_it_was_cut(
     assert rest.value[0]["line"] == len(found.value) + 1
 
 
+@needs_ripgrep
+def test_more_than_can_be_collected_is_passed_on_in_order(tmp_path: Path) -> None:
+    names = ["a/z", "a.txt", "a-b/c", "Z", "late"]
+    fill(tmp_path, dict.fromkeys(names, b"some x, and more\n" * 3000))
+    fill(tmp_path, {"late": b"y" * 600 + b"\n\0x\n", "binary": b"\0x\n"})
+    request = asked(tmp_path, "x", ripgrep=shutil.which("rg"))
+    bounded = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (50_000, 50_000));"
+
+    whole, in_order = answer_of(request), answer_of(request, before=bounded)
+
+    assert in_order == whole
+    assert b'"engine":"ripgrep"' in whole
+    assert b'"count":12001,' in whole
+
+
+def test_what_ripgrep_has_found_when_the_time_is_up_is_told(tmp_path: Path) -> None:
+    slow = tmp_path / "rg"
+    slow.write_text(
+        "#!/bin/sh\n"
+        "for root; do :; done\n"
+        "for name in b a c; do"
+        """ printf '%s%s\\000%s\\000\\000%s\\n' "$root" $name 7 "x"; done\n"""
+        "exec sleep 60\n"
+    )
+    slow.chmod(0o755)
+    request = asked(tmp_path, "x", ripgrep=str(slow), limit_s=0.5)
+
+    body, _, note = answer_of(request).rstrip().rpartition(b"\n")
+
+    assert [(each["file"], each["line"]) for each in json.loads(body)] == [
+        ("a", 7),
+        ("b", 7),
+        ("c", 7),
+    ]
+    assert json.loads(note)["cut"] == "time"
+    # What comes behind is not known, because they came in no order.
+    assert json.loads(note)["position"] is None
+
+
+@needs_ripgrep
+async def test_files_that_wait_for_ever_are_left_to_the_other_engine(
+    house: House,
+) -> None:
+    found = await house.text("x", "/proc/sys/kernel")
+
+    assert found.found.engine == "python"
+    assert found.found.cut == ""
+
+
+def test_ripgrep_is_looked_for_on_the_path_and_beside_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("path", "beside"):
+        (tmp_path / place).mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "beside/python"))
+    found = [searches.ripgrep()]
+    for place in ("beside", "path"):
+        (tmp_path / place / "rg").touch(0o755)
+        found.append(searches.ripgrep())
+
+    assert found == [None, str(tmp_path / "beside/rg"), str(tmp_path / "path/rg")]
+
+
 async def test_an_expression_without_end_is_ended_by_the_clock(house: House) -> None:
     fill(house.work_dir, {"a": b"aaa\n", "f": b"a" * 60 + b"b\n"})
 
@@ -409,13 +580,9 @@ def test_both_engines_say_the_same(  # noqa: PLR0917 - hypothesis fills them in
         if not any(other.startswith(name + "/") for other in files):
             fill(root, {name: before + text.encode()})
     requests = [
-        Request(
-            kind="text",
-            root=str(root),
-            shown="",
-            shown_root=".",
-            root_name=".",
-            pattern=pattern,
+        asked(
+            root,
+            pattern,
             ignore_case=ignore_case,
             context=context,
             max_results=max_results,
@@ -424,29 +591,20 @@ def test_both_engines_say_the_same(  # noqa: PLR0917 - hypothesis fills them in
         for ripgrep in (None, shutil.which("rg"))
     ]
 
-    found = [
-        subprocess.run(
-            [sys.executable, "-I", "-S", "-c", PROGRAM, asked.to_argument()],
-            check=True,
-            capture_output=True,
-        ).stdout.rpartition(b'"engine"')[0]
-        for asked in requests
-    ]
+    found = [answer_of(each).rpartition(b'"engine"')[0] for each in requests]
 
     assert found[0] == found[1]
 
 
 async def test_a_search_whose_client_left_is_ended(house: House) -> None:
     fill(house.work_dir, {"f": b"a" * 60 + b"b\n"})
-    searches = Searches(house.keeper, str(house.work_dir), with_ripgrep=False)
-    asked = await searches.prepare(
-        "text", ".", "(a+)+$", Options(regex=True), lambda: True
-    )
+    owner = Searches(house.keeper, str(house.work_dir), with_ripgrep=False)
+    ask = await owner.prepare("text", ".", "(a+)+$", Options(regex=True), lambda: True)
 
     with pytest.raises(ConnectionResetError):
-        await asked.__aenter__()
+        await ask.__aenter__()
 
-    await searches.aclose()
+    await owner.aclose()
     assert await house.keeper.list() == ()
 
 

@@ -93,10 +93,7 @@ class Findings:
         self, text: bytes, at: int, end: int, *, is_last: bool = False
     ) -> int:
         """Take what ripgrep says of binary files; return where something else begins."""
-        while (behind := _words_end(text, at, end)) and (
-            # No name goes on with a slash.
-            text.startswith(self._root, behind) or (is_last and behind == end)
-        ):
+        while behind := self._words_end(text, at, end, is_last=is_last):
             path = text[at : text.rfind(_BINARY, at, behind)]
             if os.path.lexists(text[at:behind]):
                 # Somebody has made a directory of this name. Whose lines are these?
@@ -105,11 +102,14 @@ class Findings:
             at = behind
         return at
 
-
-def _words_end(text: bytes, at: int, end: int) -> int:
-    """Return the end of the line that reads like words on a binary file; 0: there is none."""
-    words = text.find(_BINARY, at, end)
-    return text.find(b"\n", words, end) + 1 if words >= 0 else 0
+    def _words_end(self, text: bytes, at: int, end: int, *, is_last: bool) -> int:
+        """Return where words on a binary file end; 0: there are none."""
+        behind = text.find(_BINARY, at, end)
+        while behind >= 0 and (behind := text.find(b"\n", behind, end) + 1):
+            # Another path begins there. No part of a name does: it has no slash.
+            if text.startswith(self._root, behind) or (is_last and behind == end):
+                return behind
+        return 0
 
 
 def _line_end(text: bytes, at: int) -> int:

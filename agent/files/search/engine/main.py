@@ -18,6 +18,7 @@ from agent.files.search.engine.answer import (
     LateError,
 )
 from agent.files.search.engine.bounds import MEMORY_MAX_BYTES
+from agent.files.search.engine.mounts import may_wait, mounted
 from agent.files.search.engine.request import Request, raw
 
 _DIRECTORY, _REGULAR, _TYPE = 0o040000, 0o100000, 0o170000
@@ -72,7 +73,7 @@ class _Search:
 
     def _find_text(self) -> None:
         request = self._request
-        if request.ripgrep is not None and "\0" not in request.pattern:
+        if _is_for_ripgrep(request):
             from agent.files.search.engine.process import (  # noqa: PLC0415
                 UnusableError,
             )
@@ -89,6 +90,13 @@ class _Search:
         from agent.files.search.engine import workers  # noqa: PLC0415
 
         workers.find(request, self._answer)
+
+
+def _is_for_ripgrep(request: Request) -> bool:
+    """Tell whether ripgrep is there, can be asked, and will come to an end."""
+    if request.ripgrep is None or "\0" in request.pattern:
+        return False
+    return not may_wait(os.path.realpath(raw(request.root) or b"/"), mounted())
 
 
 def _has_files(request: Request) -> bool:
