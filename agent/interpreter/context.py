@@ -22,7 +22,7 @@ import msgspec
 from agent.errors import AgentError, ConflictError
 from agent.interpreter.languages import Asked, Language, language_of
 from agent.interpreter.models import InterpreterContext, Word
-from agent.interpreter.run import INTERRUPTED, Ending, Run, completed, died
+from agent.interpreter.run import COMPLETED, INTERRUPTED, Ending, Run, completed, died
 from agent.interpreter.worker import BrokenError, DiedError, Worker, new_mark
 from agent.keeper.client import Job, Keeper
 
@@ -196,17 +196,28 @@ class Context:
                 run.end(SHUT_DOWN)
                 return
             try:
-                worker = await self.start()
+                await self._run(run)
             except AgentError as error:
                 default = "default " if self.facts.id == "default" else ""
                 run.end(Ending(1011, f"failed to get {default}context: {error}"))
-                return
-            deadline = time.monotonic() + run.timeout_s if run.timeout_s else 0.0
-            await self._keeper.kv_set(self._limit_name, msgspec.json.encode(deadline))
-            run.end(await self._take(worker, run))
 
-    async def _take(self, worker: Worker, run: Run) -> Ending:
-        """Run code in the worker, for as long as it may."""
+    async def _run(self, run: Run) -> None:
+        """Run code in the worker that there is, or in a new one.
+
+        Raises:
+            AgentError: There is no worker to be had.
+        """
+        worker = await self.start()
+        deadline = time.monotonic() + run.timeout_s if run.timeout_s else 0.0
+        await self._keeper.kv_set(self._limit_name, msgspec.json.encode(deadline))
+        ending = await self._take(worker, run)
+        if ending is None:
+            # It had died of itself, and nobody had noticed yet.
+            ending = await self._take(await self.start(), run)
+        run.end(ending or died("it did not start"))
+
+    async def _take(self, worker: Worker, run: Run) -> Ending | None:
+        """Run code in a worker, for as long as it may; None when that did not begin."""
         asked = Asked(new_mark(), new_mark(), run.code, run.envs, run.rich)
         task = asyncio.ensure_future(worker.run(asked, run.tell))
         self._running = run
@@ -231,7 +242,7 @@ class Context:
 
     def _ending(
         self, worker: Worker, run: Run, task: "asyncio.Task[Word]", *, timed_out: bool
-    ) -> Ending:
+    ) -> Ending | None:
         error = task.exception()
         if isinstance(error, BrokenError):
             self._retire_broken(worker)
@@ -239,19 +250,25 @@ class Context:
             return SHUT_DOWN
         if timed_out:
             return Ending(TIMED_OUT)
-        match error:
-            case None:
-                word = INTERRUPTED if run.interrupted else ""
-                failure = task.result().error
-                return completed(failure, word) if word else completed(failure)
-            case DiedError() | BrokenError():
-                return died(str(error))
-            case AgentError():
-                return Ending(1008, error.message)
-            case _:
-                raise error
+        if error is not None:
+            return _ending_of(error)
+        word = INTERRUPTED if run.interrupted else COMPLETED
+        return completed(task.result().error, word)
 
     def _retire_broken(self, worker: Worker) -> None:
         if self._worker is worker:
             self._worker = None
         self._retire(worker)
+
+
+def _ending_of(error: BaseException) -> Ending | None:
+    """Return the ending that a failure stands for; None when nothing was run."""
+    match error:
+        case DiedError(begun=False):
+            return None
+        case DiedError() | BrokenError():
+            return died(str(error))
+        case AgentError():
+            return Ending(1008, error.message)
+        case _:
+            raise error

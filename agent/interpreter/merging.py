@@ -24,6 +24,9 @@ NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 HELD_MAX_BYTES = 4 * 1024 * 1024
 """Held back of one stream; the message is on its way by then, or never comes."""
 
+ANSWERS = {"more", "begun"}
+"""Words that answer a request, before anything is run, and have no mark."""
+
 WORD_MAX_BYTES = 8 * 1024 * 1024
 """One control message; the worker's own bound is lower."""
 
@@ -135,8 +138,7 @@ class Merger:
                 word = _decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise BrokenError(str(error)) from error
-            if word.type == "more":
-                # It answers a part of the code, before anything was run.
+            if word.type in ANSWERS:
                 yield word
             else:
                 self._words.append(word)

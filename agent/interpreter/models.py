@@ -93,7 +93,8 @@ class Word(msgspec.Struct, frozen=True):
     """What a worker says on its control pipe.
 
     Attributes:
-        type: `more` (the next part of the code may come), `display`, `result`, `done`.
+        type: `more` (the next part of the code may come), `begun`, `display`, `result`,
+            `done`.
         error: Of `done`.
         text: Of `display` and `result`: the value as plain text.
         data: As in `Message`.

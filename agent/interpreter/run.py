@@ -149,7 +149,7 @@ class Run:
             self.outbox.close()
 
 
-def completed(failure: Failure | None, word: str = COMPLETED) -> Ending:
+def completed(failure: Failure | None, word: str) -> Ending:
     """Return the ending of a run that came to its end."""
     control = Message(type="control", text=word)
     if failure is None:

@@ -29,10 +29,12 @@ class DiedError(Exception):
 
     Args:
         how: How it ended.
+        begun: Whether the run may have begun.
     """
 
-    def __init__(self, how: Exit) -> None:
+    def __init__(self, how: Exit, *, begun: bool) -> None:
         self.how = how
+        self.begun = begun
         if how.signal:
             with contextlib.suppress(ValueError):
                 name = signal.Signals(how.signal).name
@@ -56,6 +58,7 @@ class Worker:
         self._keeper = keeper
         self._language = language
         self.job = job
+        self._begun = False
         self._exit = asyncio.ensure_future(keeper.wait(job.id))
 
     @classmethod
@@ -125,19 +128,24 @@ class Worker:
             return word
         for text in merger.end():
             await tell(text)
-        raise DiedError(await asyncio.shield(self._exit))
+        raise DiedError(await asyncio.shield(self._exit), begun=self._begun)
 
     async def _follow(
         self, output: Subscription, frames: list[bytes], merger: Merger, tell: Tell
     ) -> Word | None:
         """Ask, and tell what comes; return the last word, or None at the worker's end."""
+        self._begun = False
         await self._write(frames.pop(0))
         async for chunk in output:
             for event in merger.feed(chunk):
-                if isinstance(event, Text) or event.type not in {"more", "done"}:
+                if isinstance(event, Text):
                     await tell(event)
                 elif event.type == "done":
                     return event
+                elif event.type == "begun":
+                    self._begun = True
+                elif event.type != "more":
+                    await tell(event)
                 elif frames:
                     await self._write(frames.pop(0))
         return None

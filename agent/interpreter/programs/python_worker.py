@@ -17,18 +17,19 @@ reader knows what was written before the message and what after, whoever wrote i
 however it was redirected meanwhile.
 
 A request has a `run` and its `code`; longer code comes in parts before. A part that is
-taken is answered by `more`, so that what waits in the pipe has a bound.
+taken is answered by `more`, so that what waits in the pipe has a bound, and the whole by
+`begun`: a worker that ends before that has not run the code.
 """
 
 import fcntl
 import io
-import json
 import linecache
 import os
 import signal
 import sys
 import traceback
 from _thread import RLock
+from json import dumps, loads  # not the module, which the code may change
 from types import ModuleType
 
 TYPE_CHECKING = False
@@ -216,7 +217,11 @@ class Agent:
         Raises:
             LostError: The code has closed our descriptors.
         """
-        text = json.dumps(message).encode() + b"\n"
+        self.tell_encoded(dumps(message))
+
+    def tell_encoded(self, message: str) -> None:
+        """Send a message that is JSON already, as `tell` does."""
+        text = message.encode() + b"\n"
         with self._lock, self._interrupts:
             for pipe in self._outputs:
                 pipe.write(self._mark)
@@ -235,6 +240,7 @@ class Agent:
                 parts, run = [], request["run"]
             if "part" not in request:
                 request["code"] = "".join([*parts, request["code"]])
+                self._control.write(b'{"type":"begun"}\n')
                 return request
             parts.append(request["part"])
             self._control.write(b'{"type":"more"}\n')
@@ -244,7 +250,7 @@ class Agent:
         text = self._read(int.from_bytes(size, "big")) if size else b""
         if not text:
             return None
-        request: Record = json.loads(text)
+        request: Record = loads(text)
         return request
 
     def _read(self, size: int) -> bytes:
@@ -353,7 +359,7 @@ class Worker:
             self._evaluate(self._compile(tree, "exec"), code, namespace)
         if last is not None:
             compiled = self._compile(ast.Expression(last.value), "eval")
-            self._rich.result(self._evaluate(compiled, code, namespace), namespace)
+            self._rich.result(self._evaluate(compiled, code, namespace))
         self._rich.figures()
 
     def _compile(self, code: "Any", mode: str, flags: int = 0) -> "Any":
