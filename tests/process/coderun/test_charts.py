@@ -428,11 +428,11 @@ def test_closing_the_agents_pipe_too_loses_charts_and_nothing_else(
 ) -> None:
     answer = run(
         PLT + "import os; os.closerange(3, 4096)\n"
-        "fds = [os.open('/dev/null', os.O_RDWR) for _ in range(1000)]\n"
-        "plt.plot([1, 2]); plt.show(); print('went on')"
+        "fds = [os.open('taken', os.O_RDWR | os.O_CREAT) for _ in range(1000)]\n"
+        "plt.plot([1, 2]); plt.show(); print('went on', os.path.getsize('taken'))"
     )
 
-    assert answer == {"exitCode": 0, "result": "went on\n"}
+    assert answer == {"exitCode": 0, "result": "went on 0\n"}
 
 
 def test_children_of_the_code_do_not_have_the_pipe(run: RunCode) -> None:
