@@ -116,6 +116,7 @@ class Context:
         deadline = msgspec.json.decode(limit, type=float) if limit else 0.0
         left_s = max(0.001, deadline - time.monotonic()) if deadline else 0.0
         run = Run("", {}, timeout_s=left_s)
+        run.outbox.leave()
         self._begin(run, self._settle(run))
 
     async def _settle(self, run: Run) -> None:
