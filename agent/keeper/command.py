@@ -21,6 +21,9 @@ from agent.keeper.stdin import STDIN_MAX_BYTES, Stdin
 OPEN_AGAIN_S = 0.001
 """Until the first look whether the shell has opened its input; then twice that."""
 
+TIMEOUT_CODE = 124
+"""Of a command that its time limit has ended, where the shell knows of no failure."""
+
 RETIRED_S = 30.0
 """Time that followers have to read the rest of a command whose session was deleted."""
 
@@ -96,6 +99,9 @@ class Command(Job):
 
     def ended(self, code: int) -> None:
         """Take note of the status that the shell gives."""
+        if self.ending == "timeout":
+            # The rest of its text may have gone well once what ran had been killed.
+            code = code or TIMEOUT_CODE
         signal = code - 128 if 128 < code <= 192 else 0
         self.conclude(Exit(code, self.ending, self.usage(), signal=signal))
 
