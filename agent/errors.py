@@ -72,6 +72,10 @@ class TooLargeError(AgentError):
     """Past a stated size (413)."""
 
 
+class UnprocessableError(AgentError):
+    """Understood, but it contradicts what was said before (422)."""
+
+
 class UnsupportedMediaError(AgentError):
     """The body comes in a form that is not taken (415)."""
 

@@ -86,6 +86,8 @@ def header_of(spec: Spec) -> Header:
         "kept": spec.kept or None,
         "limits": limits_of(spec.limits),
         "control": spec.control or None,
+        "job": spec.id or None,
+        "held": spec.held or None,
         "live": spec.live or None,
     }
     header.update(

@@ -83,6 +83,7 @@ class Keeper:
         listeners: The sockets to serve on, whose owner the caller becomes.
         generation: How many api processes there have been, this one included.
         work_dir: The absolute directory that relative ones resolve against.
+        life: Another word for every keeper that there ever is.
         owner_tag: What the environment of a child that the api starts itself has as
             `TOOLBOX_OWNER`; the api's own has it already.
         on_drain: Set when the agent stops: close what is open, answer what is under way,
@@ -94,6 +95,7 @@ class Keeper:
     listeners: list[socket.socket]
     generation: int
     work_dir: str
+    life: str
     owner_tag: str
 
     def __init__(self) -> None:
@@ -137,6 +139,7 @@ class Keeper:
         self.settings = Settings.from_json(payload)
         self.generation = cast("int", header["generation"])
         self.work_dir = cast("str", header["work_dir"])
+        self.life = cast("str", header["life"])
         self.owner_tag = f"api:{self.generation}"
 
     async def ready(self) -> None:
@@ -171,6 +174,14 @@ class Keeper:
         """
         header, payload = await self.request("run", spec.script or b"", header_of(spec))
         return result_of(header, payload)
+
+    async def result(self, job_id: str) -> RunResult:
+        """Return what came of a run that is held, once it has ended.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        return result_of(*await self.request("result", b"", {"job": job_id}))
 
     async def forget(self, job_id: str) -> None:
         """Drop a job that has ended and its output; does nothing when it is unknown.
@@ -419,7 +430,7 @@ class Keeper:
 
     def _unwanted(self, header: Header) -> None:
         """Drop an answer whose asker has left."""
-        if "spool" in header and not self._gone:
+        if "spool" in header and not header.get("held") and not self._gone:
             self.post({"id": 0, "op": "forget", "job": header["job"]})
 
     def _event(self, header: Header, payload: bytes) -> None:

@@ -56,6 +56,7 @@ class Core:
         self._notifier = notifier
         self._began = time.monotonic()
         self._orphans = 0
+        self._life = os.urandom(8).hex()
         self._was_ready = False
         self.grace_s = options.grace_s
         self.loop = Loop()
@@ -166,6 +167,7 @@ class Core:
             "ev": "hello",
             "generation": generation,
             "work_dir": self._options.work_dir,
+            "life": self._life,
             "keeper_pid": os.getpid(),
         }
         return facts, self._options.settings

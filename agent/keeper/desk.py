@@ -70,6 +70,7 @@ class Desk:
             "drained": self._drained,
             "pong": self._pong,
             "run": self._run,
+            "result": self._result,
             "spawn": self._spawn,
             "info": self._info,
             "list": self._list,
@@ -194,18 +195,30 @@ class Desk:
                 },
             )
 
+    def _result(self, number: int, header: Header, _payload: bytes) -> None:
+        job = self._job(header)
+        if not isinstance(job.output, Spool):
+            raise Refusal("conflict", f"job {job.id} is not answered as a whole")
+        if job.state == "finished":
+            self._answer_run(number, job)
+        else:
+            job.waiting.append(lambda job: self._answer_run(number, job))
+
     def _answer_run(self, number: int, job: Job) -> None:
         spool = job.output
         assert isinstance(spool, Spool)  # noqa: S101 - `run` made it so
         if self._link is None or not self._link.open:
-            self._jobs.forget(job.id)
+            if not job.held:
+                self._jobs.forget(job.id)
             return
         record = job.exit_record()
+        record["held"] = job.held
         record["job"] = job.id
         record["control_bytes"] = len(spool.control)
         if spool.in_memory is not None:
             self._answer(number, record, bytes(spool.control + spool.in_memory))
-            self._jobs.forget(job.id)
+            if not job.held:
+                self._jobs.forget(job.id)
             return
         record["spool"] = spool.path
         record["head_bytes"] = spool.head

@@ -171,6 +171,8 @@ class Job:
         self.ladder: Ladder | None = None
         self.owned = False
         """Whether it belongs to a session, and is forgotten with that only."""
+        self.held = False
+        """Whether its result, answered as a whole, stays until it is forgotten."""
         self.waiting: list[Callable[[Job], None]] = []
         self.readers: list[Reader] = []
         self._began = time.monotonic()

@@ -79,13 +79,27 @@ class Jobs:
             Refusal: It cannot be started.
         """
         self._admit()
-        job_id = self._new_id()
+        job_id = self._wanted_id(header)
         bound = max(1, fields.whole(header, "max_bytes", MAX_BYTES))
         path = self._state.spool_path(f"{job_id}.out")
         spool = Spool(self._state, path, bound, self._memory)
         job = Job(self._loop, job_id, spool)
+        job.held = fields.flag(header, "held")
         job.waiting.append(done)
         return self._launch(job, header, script)
+
+    def _wanted_id(self, header: Header) -> str:
+        """Return the name that a header has for a new job, or a new one.
+
+        Raises:
+            Refusal: It is no name, or another job's.
+        """
+        job_id = fields.text(header, "job", "") or self._new_id()
+        if not job_id.replace("-", "").isalnum() or not job_id.isascii():
+            raise Refusal("invalid", f"not a job's name: {job_id!r}")
+        if job_id in self._by_id:
+            raise Refusal("conflict", f"job {job_id} exists")
+        return job_id
 
     def spawn(self, header: Header, script: bytes) -> Job:
         """Start a job whose output is followed, and which stays until it is forgotten.
@@ -94,11 +108,7 @@ class Jobs:
             Refusal: It cannot be started.
         """
         self._admit()
-        job_id = fields.text(header, "job", "") or self._new_id()
-        if not job_id.replace("-", "").isalnum() or not job_id.isascii():
-            raise Refusal("invalid", f"not a job's name: {job_id!r}")
-        if job_id in self._by_id:
-            raise Refusal("conflict", f"job {job_id} exists")
+        job_id = self._wanted_id(header)
         kept = fields.flag(header, "kept")
         job = Job(self._loop, job_id, self._place(job_id, header, kept=kept))
         if kept:

@@ -43,6 +43,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             job waits for them. Not of a terminal's, nor with `kept`.
         max_bytes: Output kept; of `run` head and tail, else the beginning.
         kept: Its log stays on disk, with its end beside it, until it is forgotten.
+        id: Its name, that no other job has; empty: the keeper makes one.
+        held: The result of a `run` stays until it is forgotten, for `result`.
         label: The caller's own, given back by `info` and `list`.
         kind: What it is, for `list`.
         rows: Of a terminal.
@@ -61,6 +63,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = DEFAULT_MAX_BYTES
     kept: bool = False
     live: bool = False
+    id: str = ""
+    held: bool = False
     label: str = ""
     kind: str = "command"
     rows: int = 24

@@ -40,17 +40,36 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
 
 
-async def run_in_time(keeper: Keeper, spec: Spec) -> RunResult:
+async def run_in_time(keeper: Keeper, spec: Spec, job_id: str = "") -> RunResult:
     """Run to the end and return what came of it.
+
+    With a job's name the result is held: `result_in_time` returns it again, also to a
+    later api, until it is forgotten.
 
     Raises:
         TimeLimitError: The limit passed; nothing of it is left alive.
         TooManyError: As many commands as the agent allows are running.
         StorageFullError: There is no room for the script.
     """
-    result = await keeper.run(spec)
+    if job_id:
+        spec = msgspec.structs.replace(spec, id=job_id, held=True)
+    return await _in_time(keeper, await keeper.run(spec), is_held=bool(job_id))
+
+
+async def result_in_time(keeper: Keeper, job_id: str) -> RunResult:
+    """Return what came of a run that is held, once it has ended.
+
+    Raises:
+        NotFoundError: There is no such job.
+        TimeLimitError: The limit passed; nothing of it is left alive.
+    """
+    return await _in_time(keeper, await keeper.result(job_id), is_held=True)
+
+
+async def _in_time(keeper: Keeper, result: RunResult, *, is_held: bool) -> RunResult:
     if result.reason == "timeout":
-        await keeper.forget(result.job_id)
+        if not is_held:
+            await keeper.forget(result.job_id)
         raise TimeLimitError("command execution timeout", code=TIMEOUT_CODE)
     return result
 
@@ -74,18 +93,23 @@ class Executor:
         self._bounds = bounds
         self._shells = Shells(keeper)
 
-    async def run(self, command: Command) -> RunResult:
+    async def run(self, command: Command, job_id: str = "") -> RunResult:
         """Run a command and return how it ended and what it wrote.
 
         A command that could not be started is no error: its exit code is -1. When the
-        caller is cancelled, the command goes on.
+        caller is cancelled, the command goes on. With a job's name the result is held,
+        as in `run_in_time`.
 
         Raises:
             InvalidRequestError: A blank command, or what no process can be given.
             TimeLimitError: The limit passed; nothing of the command is left alive.
             TooManyError: As many commands as the agent allows are running.
         """
-        return await run_in_time(self._keeper, await self._spec(command))
+        return await run_in_time(self._keeper, await self._spec(command), job_id)
+
+    async def result(self, job_id: str) -> RunResult:
+        """Return the result of a command that is held; as `result_in_time`."""
+        return await result_in_time(self._keeper, job_id)
 
     async def forget(self, result: RunResult) -> None:
         """Drop what the keeper still holds of a result."""

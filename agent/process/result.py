@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 from agent import wire
 from agent.keeper.client import RunResult
+from agent.process.idempotency import Answered
 from agent.process.models import ExecuteResponse
+from agent.web.stream import in_threads
 
 DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"
 """How much of the output, from its middle, is not in the result; absent when none."""
@@ -38,6 +40,15 @@ def headers_of(result: RunResult) -> dict[str, str]:
     if result.reason in ODD_ENDS:
         headers[REASON_HEADER] = result.reason
     return headers
+
+
+def answer_of(result: RunResult) -> Answered:
+    """Return the answer of a command, for whoever stores or sends it."""
+    if result.spool is None:
+        pieces = in_threads(iter((wire.encode(inline_result(result)),)))
+    else:
+        pieces = in_threads(pieces_of(result))
+    return Answered(status=200, headers=headers_of(result), pieces=pieces)
 
 
 def pieces_of(result: RunResult) -> Iterator[bytes]:

@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from agent.process.execute import Command, Executor
+from agent.process.idempotency import KEY_HEADER, Attempt, Keys, RunAttempt
 from agent.process.limits import Bounds
 from agent.process.models import ExecuteRequest, ExecuteResponse
-from agent.process.result import headers_of, inline_result, pieces_of
+from agent.process.result import answer_of, headers_of, inline_result, pieces_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
-from agent.web.routes import Routes, with_headers
-from agent.web.stream import stream_json
+from agent.web.routes import JSON_TYPE, Routes, with_headers
+from agent.web.stream import stream, stream_json
 
 routes = Routes("process")
+
+KEYS = web.AppKey("idempotency_keys", Keys)
 
 EXECUTOR = web.AppKey("executor", Executor)
 
@@ -23,10 +26,22 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     app[EXECUTOR] = Executor(
         app[KEEPER], app[WORK_DIR], settings.result_max_bytes, Bounds(settings)
     )
+    app[KEYS] = Keys(f"{settings.state_dir}/idempotency", app[KEEPER].life)
     yield
 
 
-@routes.post("/process/execute", errors=(400, 408, 413, 429))
+async def answer_once(
+    request: web.Request, path: str, attempt: Attempt
+) -> web.StreamResponse:
+    """Answer a request that has an `Idempotency-Key`; `path` is without prefixes."""
+    answered = await request.app[KEYS].answer(
+        request.headers[KEY_HEADER], path, await request.read(), attempt
+    )
+    headers = {"Content-Type": JSON_TYPE, **answered.headers}
+    return await stream(request, answered.pieces, headers, answered.status)
+
+
+@routes.post("/process/execute", errors=(400, 408, 409, 413, 422, 429, 507))
 async def execute(
     request: web.Request, body: ExecuteRequest
 ) -> ExecuteResponse | web.StreamResponse:
@@ -38,18 +53,29 @@ async def execute(
     leaves ends its own waiting, never the command. `X-Toolbox-Dropped-Bytes` tells how
     much of the middle of a very large output was left out, and `X-Toolbox-Exit-Reason`
     why a command did not exit by itself: `signalled`, `oom-killed` or `cpu-limit`.
-    `limits` is our addition.
+    `limits` and the header `Idempotency-Key` are our additions: a request with the key of
+    an earlier one gets the outcome of that one.
     """
     executor = request.app[EXECUTOR]
-    result = await executor.run(
-        Command(
-            line=body.command,
-            cwd=body.cwd,
-            environment=body.envs,
-            timeout_s=body.timeout,
-            limits=body.limits,
-        )
+    command = Command(
+        line=body.command,
+        cwd=body.cwd,
+        environment=body.envs,
+        timeout_s=body.timeout,
+        limits=body.limits,
     )
+    if KEY_HEADER in request.headers:
+        return await answer_once(
+            request,
+            "/process/execute",
+            RunAttempt(
+                lambda job_id: executor.run(command, job_id),
+                executor.result,
+                request.app[KEEPER].forget,
+                answer_of,
+            ),
+        )
+    result = await executor.run(command)
     headers = headers_of(result)
     if result.spool is None:
         answer = inline_result(result)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -14,8 +14,11 @@ from agent import wire
 from agent.errors import InvalidRequestError, RangeError
 from agent.keeper.client import Chunk, Keeper, Subscription
 from agent.keeper.shapes import SessionCommand
+from agent.process.idempotency import KEY_HEADER
 from agent.process.limits import Bounds
+from agent.process.routes import answer_once
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.sessions.executing import Execution
 from agent.sessions.labels import text_of
 from agent.sessions.levels import Level, begins_at_home, level_of
 from agent.sessions.logs import Snapshot, json_of, logs_of, messages
@@ -35,13 +38,13 @@ from agent.sessions.sessions import (
     ENTRYPOINT,
     ENTRYPOINT_COMMAND,
     CommandState,
-    Outcome,
     Sessions,
 )
 from agent.web.events import begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
-from agent.web.routes import JSON_TYPE, Routes
+from agent.web.routes import JSON_TYPE, Routes, with_headers
 from agent.web.server import told_of_the_end
+from agent.web.stream import stream
 from agent.web.websockets import WEBSOCKETS, reason_bytes
 from agent.wire import UNSET
 
@@ -144,7 +147,7 @@ async def delete_session(request: web.Request, session_id: str) -> None:
 
 @routes.post(
     "/process/session/{session_id}/exec",
-    errors=(400, 404, 408, 410, 413, 429, 500, 507),
+    errors=(400, 404, 408, 409, 410, 413, 422, 429, 500, 507),
 )
 async def session_execute_command(
     request: web.Request, session_id: str, body: SessionExecuteRequest
@@ -153,57 +156,22 @@ async def session_execute_command(
 
     With `runAsync` the answer, 202, comes at once. Otherwise it comes when the command
     has ended, though its background children may go on and write to its log. A client
-    that leaves ends its own waiting, never the command. `timeout` is our addition: what
-    the command runs is killed then, and the answer is 408.
+    that leaves ends its own waiting, never the command. `timeout`, `limits` and the header
+    `Idempotency-Key` are our additions: what the command runs is killed at the timeout,
+    and the answer is 408; a request with the key of an earlier one gets its outcome.
     """
-    sessions = request.app[SESSIONS]
-    if body.run_async or body.is_async:
-        command_id = await sessions.start(
-            session_id,
-            body.command,
-            echo=not body.suppress_input_echo,
-            timeout_s=body.timeout,
-            limits=body.limits,
-        )
-        accepted = SessionExecuteResponse(
-            cmd_id=command_id, output=None, stdout=None, stderr=None, exit_code=None
-        )
-        return web.Response(
-            status=202,
-            body=wire.encode(accepted),
-            headers={"Content-Type": JSON_TYPE},
-        )
-    outcome = await sessions.run(
-        session_id, body.command, timeout_s=body.timeout, limits=body.limits
+    execution = Execution(
+        request.app[SESSIONS], session_id, body, level_of(request.headers)
     )
-    level = level_of(request.headers)
+    if KEY_HEADER in request.headers:
+        path = f"/process/session/{session_id}/exec"
+        return await answer_once(request, path, execution)
+    if execution.is_async:
+        return with_headers(await execution.start(), {}, status=202)
+    outcome = await execution.run()
     if outcome.log.is_short:
-        return _executed(outcome, level)
-    return await _stream(request, JSON_TYPE, _long_execution(outcome, level))
-
-
-def _executed(outcome: Outcome, level: Level) -> SessionExecuteResponse:
-    chunks = outcome.log.first_chunks()
-    is_split = level is Level.SPLIT
-    return SessionExecuteResponse(
-        cmd_id=outcome.id,
-        output=text_of(chunks, labelled=level is Level.LABELLED),
-        stdout=text_of(chunks, only=1) if is_split else None,
-        stderr=text_of(chunks, only=2) if is_split else None,
-        exit_code=outcome.exit_code,
-    )
-
-
-async def _long_execution(outcome: Outcome, level: Level) -> AsyncIterator[bytes]:
-    before = b'{"cmdId":"%s","exitCode":%d,' % (outcome.id.encode(), outcome.exit_code)
-    if level is Level.SPLIT:
-        async for piece in json_of(outcome.log, before):
-            yield piece
-        return
-    yield before + b'"stdout":null,"stderr":null,"output":"'
-    async for text in outcome.log.pieces(labelled=level is Level.LABELLED):
-        yield wire.encode(text)[1:-1]
-    yield b'"}'
+        return execution.inline(outcome)
+    return await stream(request, execution.pieces(outcome), {"Content-Type": JSON_TYPE})
 
 
 @routes.get("/process/session/{session_id}/command/{command_id}", errors=(404,))
@@ -383,13 +351,14 @@ async def _snapshot(
     if level is Level.SPLIT:
         if log.is_short:
             return logs_of(log)
-        return await _stream(request, JSON_TYPE, json_of(log))
+        return await stream(request, json_of(log), {"Content-Type": JSON_TYPE})
     is_labelled = level is Level.LABELLED
     if log.is_short:
         text = text_of(log.first_chunks(), labelled=is_labelled)
         return web.Response(body=text.encode(), headers={"Content-Type": TEXT_TYPE})
     pieces = log.pieces(labelled=is_labelled)
-    return await _stream(request, TEXT_TYPE, (each.encode() async for each in pieces))
+    texts = (each.encode() async for each in pieces)
+    return await stream(request, texts, {"Content-Type": TEXT_TYPE})
 
 
 async def _from_offset(
@@ -399,10 +368,14 @@ async def _from_offset(
     chunks = (
         chunk.data async for chunk in log.chunks() if not only or chunk.stream == only
     )
-    headers = {OFFSET_HEADER: str(offset), NEXT_OFFSET_HEADER: str(log.size)}
+    headers = {
+        "Content-Type": BYTES_TYPE,
+        OFFSET_HEADER: str(offset),
+        NEXT_OFFSET_HEADER: str(log.size),
+    }
     if log.dropped_bytes:
         headers[DROPPED_HEADER] = str(log.dropped_bytes)
-    return await _stream(request, BYTES_TYPE, chunks, headers)
+    return await stream(request, chunks, headers)
 
 
 async def _by_chunks(
@@ -424,8 +397,10 @@ async def _by_chunks(
                 yield b"".join(ready)
 
         with told_of_the_end(request, log.leave):
-            headers = {OFFSET_HEADER: str(log.offset)} if offset is not None else {}
-            return await _stream(request, BYTES_TYPE, bodies(), headers)
+            headers = {"Content-Type": BYTES_TYPE}
+            if offset is not None:
+                headers[OFFSET_HEADER] = str(log.offset)
+            return await stream(request, bodies(), headers, at_once=True)
 
 
 async def _by_events(
@@ -531,20 +506,3 @@ async def _subscription(
         raise RangeError(f"the log has only {size} bytes", size_bytes=size)
     async with keeper.subscribe(job_id, offset) as log:
         yield log
-
-
-async def _stream(
-    request: web.Request,
-    content_type: str,
-    pieces: AsyncIterator[bytes],
-    headers: Mapping[str, str] | None = None,
-) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": content_type, **(headers or {})}
-    )
-    await response.prepare(request)
-    async for piece in pieces:
-        if piece:
-            await response.write(piece)
-    await response.write_eof()
-    return response

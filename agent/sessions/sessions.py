@@ -54,6 +54,24 @@ class CommandState(msgspec.Struct, frozen=True, kw_only=True):
         return self.job.exit
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to be run.
+
+    Attributes:
+        text: What the shell is to run.
+        id: Its name, which no other command has; empty: one is made.
+        echo: What is written to its input goes into its log too.
+        timeout_s: After this what it runs is killed; None or 0 is no limit.
+        limits: What else it may use.
+    """
+
+    text: str
+    id: str = ""
+    echo: bool = False
+    timeout_s: float | None = None
+    limits: Limits | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A command that was waited for."""
 
@@ -170,14 +188,7 @@ class Sessions:
 
     # -- commands -----------------------------------------------------------------
 
-    async def run(
-        self,
-        session_id: str,
-        text: str,
-        *,
-        timeout_s: float | None,
-        limits: Limits | None = None,
-    ) -> Outcome:
+    async def run(self, session_id: str, order: Order) -> Outcome:
         """Run a command to its end; it goes on when the caller is cancelled.
 
         Raises:
@@ -188,73 +199,64 @@ class Sessions:
             TooManyError: Too many commands wait in the session.
             StorageFullError: There is no room for the text.
         """
-        spec = self._spec(session_id, text, timeout_s=timeout_s, limits=limits)
+        spec = self._spec(session_id, order, takes_input=False)
         try:
             how, first = await self._kept.run(session_id, spec)
         except (NotFoundError, GoneError) as error:
             raise _refined(error) from error
+        return self._outcome(spec.id, how, Snapshot(self.keeper, spec.id, first))
+
+    async def outcome(self, session_id: str, command_id: str) -> Outcome:
+        """Return what came of a command that was started, once it has ended.
+
+        Raises: as `run`.
+        """
+        await self.command(session_id, command_id)
+        try:
+            how = await self.keeper.wait(command_id)
+            log = await Snapshot.take(self.keeper, command_id)
+        except NotFoundError as error:
+            raise GoneError("session has ended", code=ENDED) from error
+        return self._outcome(command_id, how, log)
+
+    def _outcome(self, command_id: str, how: Exit, log: Snapshot) -> Outcome:
         if how.reason == "timeout":
             raise TimeLimitError(
-                f"command execution timeout (command {spec.id})", code=TIMEOUT_CODE
+                f"command execution timeout (command {command_id})", code=TIMEOUT_CODE
             )
         if how.reason in {"deleted", "not-started"}:
             raise GoneError("session has ended", code=ENDED)
-        log = Snapshot(self.keeper, spec.id, first)
-        return Outcome(id=spec.id, exit_code=how.exit_code, log=log)
+        return Outcome(id=command_id, exit_code=how.exit_code, log=log)
 
-    async def start(
-        self,
-        session_id: str,
-        text: str,
-        *,
-        echo: bool,
-        timeout_s: float | None,
-        limits: Limits | None = None,
-    ) -> str:
+    async def start(self, session_id: str, order: Order) -> str:
         """Start a command that takes input, and return its id.
 
         Raises: as `run`, but for what happens later.
         """
-        spec = self._spec(
-            session_id,
-            text,
-            takes_input=True,
-            echo=echo,
-            timeout_s=timeout_s,
-            limits=limits,
-        )
+        spec = self._spec(session_id, order, takes_input=True)
         try:
             await self._kept.start(session_id, spec)
         except (NotFoundError, GoneError) as error:
             raise _refined(error) from error
         return spec.id
 
-    def _spec(
-        self,
-        session_id: str,
-        text: str,
-        *,
-        takes_input: bool = False,
-        echo: bool = False,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
-    ) -> CommandSpec:
-        if not text.strip():
+    def _spec(self, session_id: str, order: Order, *, takes_input: bool) -> CommandSpec:
+        if not order.text.strip():
             raise InvalidRequestError("command cannot be empty")
-        if "\0" in text:
+        if "\0" in order.text:
             raise InvalidRequestError("command cannot contain a NUL character")
         if session_id == ENTRYPOINT:
             raise InvalidRequestError("can't execute command in entrypoint session")
-        limit_s = self._bounds.timeout_s(timeout_s)
+        limit_s = self._bounds.timeout_s(order.timeout_s)
         # Our own bounds are the session's, which every command has anyhow.
-        asked = of_request(limits)
+        asked = of_request(order.limits)
         return CommandSpec(
-            id=str(uuid4()),
-            text=text.encode("utf-8", "surrogateescape"),
+            id=order.id or str(uuid4()),
+            text=order.text.encode("utf-8", "surrogateescape"),
             takes_input=takes_input,
-            echoes=echo,
+            echoes=order.echo,
             timeout_s=math.ceil(limit_s) if limit_s else None,
-            max_bytes=output_bytes(self._log_max_bytes, limits),
+            max_bytes=output_bytes(self._log_max_bytes, order.limits),
             limits=asked,
         )
 

@@ -38,6 +38,7 @@ KINDS: dict[type[BaseException], tuple[int, str]] = {
     errors.TooLargeError: (413, "REQUEST_ENTITY_TOO_LARGE"),
     errors.UnsupportedMediaError: (415, "UNSUPPORTED_MEDIA_TYPE"),
     errors.RangeError: (416, "REQUESTED_RANGE_NOT_SATISFIABLE"),
+    errors.UnprocessableError: (422, "UNPROCESSABLE_ENTITY"),
     errors.MisdirectedError: (421, "MISDIRECTED_REQUEST"),
     errors.TooManyError: (429, "TOO_MANY_REQUESTS"),
     errors.UnavailableError: (503, "SERVICE_UNAVAILABLE"),

@@ -188,10 +188,14 @@ class Routes(msgspec.Struct):
         return declare
 
 
-def with_headers(answer: wire.Model, headers: Mapping[str, str]) -> web.Response:
-    """Return a model as an answer, 200, with further headers."""
+def with_headers(
+    answer: wire.Model, headers: Mapping[str, str], status: int = 200
+) -> web.Response:
+    """Return a model as an answer with further headers, or another status."""
     return web.Response(
-        body=wire.encode(answer), headers={"Content-Type": JSON_TYPE, **headers}
+        status=status,
+        body=wire.encode(answer),
+        headers={"Content-Type": JSON_TYPE, **headers},
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 from agent.errors import InvalidRequestError
 from agent.keeper.client import Keeper, RunResult, Spec
 from agent.process.coderun.runtimes import RUNTIMES, Runtime
-from agent.process.execute import run_in_time
+from agent.process.execute import result_in_time, run_in_time
 from agent.process.limits import Bounds, output_bytes
 from agent.process.models import Limits
 from agent.system.environment import check_variables
@@ -56,12 +56,12 @@ class CodeRunner:
         self._result_max_bytes = result_max_bytes
         self._bounds = bounds
 
-    async def run(self, code: Code) -> RunResult:
+    async def run(self, code: Code, job_id: str = "") -> RunResult:
         """Run code and return how it ended, what it wrote and what it drew.
 
         A missing interpreter is no error: its exit code is 127, and that of what could
         not be started for another reason -1. When the caller is cancelled, the code goes
-        on.
+        on. With a job's name the result is held, as in `run_in_time`.
 
         Raises:
             InvalidRequestError: No such language, no code, or what no process can be
@@ -70,15 +70,23 @@ class CodeRunner:
             TooManyError: As many commands as the agent allows are running.
             StorageFullError: There is no room for the code.
         """
-        result = await run_in_time(self._keeper, self._spec(code))
+        result = await run_in_time(self._keeper, self._spec(code), job_id)
         if result.errno == errno.ENOENT and result.error.startswith("exec "):
             exit_ = msgspec.structs.replace(result.exit, exit_code=NOT_FOUND)
             return msgspec.structs.replace(result, exit=exit_)
         return result
 
+    async def result(self, job_id: str) -> RunResult:
+        """Return the result of code that is held; as `result_in_time`."""
+        return await result_in_time(self._keeper, job_id)
+
     async def forget(self, result: RunResult) -> None:
         """Drop what the keeper still holds of a result."""
         await self._keeper.forget(result.job_id)
+
+    async def forget_job(self, job_id: str) -> None:
+        """Drop what the keeper still holds of a run that was held."""
+        await self._keeper.forget(job_id)
 
     def _spec(self, code: Code) -> Spec:
         runtime = _runtime_of(code)

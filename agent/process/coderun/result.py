@@ -12,7 +12,9 @@ from agent.keeper.client import RunResult
 from agent.process.coderun.charts import piped_charts, printed_chart, strict
 from agent.process.coderun.marked import MARKER, MarkedLines
 from agent.process.coderun.models import Artifacts, Chart, CodeRunResponse
-from agent.process.result import spooled
+from agent.process.idempotency import Answered
+from agent.process.result import headers_of, spooled
+from agent.web.stream import in_threads
 from agent.wire import UNSET
 
 LIGHT_BYTES = 64 * 1024
@@ -35,6 +37,19 @@ def inline_answer(result: RunResult, *, takes_new_fields: bool) -> CodeRunRespon
         result=result.error or text.decode("utf-8", "replace"),
         artifacts=Artifacts(charts=charts) if charts else UNSET,
     )
+
+
+def answer_of(result: RunResult, *, takes_new_fields: bool) -> Answered:
+    """Return the answer for whoever stores it; made in threads."""
+    if result.spool is None:
+        pieces = _whole(result, takes_new_fields=takes_new_fields)
+    else:
+        pieces = pieces_of(result, takes_new_fields=takes_new_fields)
+    return Answered(status=200, headers=headers_of(result), pieces=in_threads(pieces))
+
+
+def _whole(result: RunResult, *, takes_new_fields: bool) -> Iterator[bytes]:
+    yield encoded_answer(result, takes_new_fields=takes_new_fields)
 
 
 def encoded_answer(result: RunResult, *, takes_new_fields: bool) -> bytes:

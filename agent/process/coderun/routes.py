@@ -8,13 +8,16 @@ from aiohttp import web
 from agent.process.coderun.code import Code, CodeRunner
 from agent.process.coderun.models import CodeRunRequest, CodeRunResponse
 from agent.process.coderun.result import (
+    answer_of,
     encoded_answer,
     inline_answer,
     is_light,
     pieces_of,
 )
+from agent.process.idempotency import KEY_HEADER, RunAttempt
 from agent.process.limits import Bounds
 from agent.process.result import headers_of
+from agent.process.routes import answer_once
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.clients import takes_new_fields
 from agent.web.routes import JSON_TYPE, Routes, with_headers
@@ -34,7 +37,7 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     yield
 
 
-@routes.post("/process/code-run", errors=(400, 408, 413, 429))
+@routes.post("/process/code-run", errors=(400, 408, 409, 413, 422, 429, 507))
 async def code_run(
     request: web.Request, body: CodeRunRequest
 ) -> CodeRunResponse | web.StreamResponse:
@@ -47,16 +50,26 @@ async def code_run(
     """
     runner = request.app[RUNNER]
     new_fields = takes_new_fields(request.headers)
-    result = await runner.run(
-        Code(
-            text=body.code,
-            language=body.language,
-            arguments=body.argv or (),
-            environment=body.envs,
-            timeout_s=body.timeout,
-            limits=body.limits,
-        )
+    code = Code(
+        text=body.code,
+        language=body.language,
+        arguments=body.argv or (),
+        environment=body.envs,
+        timeout_s=body.timeout,
+        limits=body.limits,
     )
+    if KEY_HEADER in request.headers:
+        return await answer_once(
+            request,
+            "/process/code-run",
+            RunAttempt(
+                lambda job_id: runner.run(code, job_id),
+                runner.result,
+                runner.forget_job,
+                lambda result: answer_of(result, takes_new_fields=new_fields),
+            ),
+        )
+    result = await runner.run(code)
     headers = headers_of(result)
     if is_light(result):
         answer = inline_answer(result, takes_new_fields=new_fields)
