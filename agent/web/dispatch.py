@@ -87,11 +87,11 @@ class Dispatcher:
             if request.method not in READ_ONLY:
                 reset_if_we_die(request)
             response = await route.call(request, match.names, query)
-        except ConnectionResetError:
-            # The client left. What it started goes on; there is nobody to tell.
-            self._log(request, route, started, request_id, CLIENT_CLOSED_REQUEST)
-            raise
         except Exception as error:
+            if has_left(request, error):
+                # What it started goes on; there is nobody to tell.
+                self._log(request, route, started, request_id, CLIENT_CLOSED_REQUEST)
+                raise ConnectionResetError("the client left") from error
             failure = failure_of(error)
             if not failure.expected:
                 log.exception("request %s failed", request_id)
@@ -198,6 +198,18 @@ class Dispatcher:
         }
         # Once the answer is out: the client waits for that, not for a line about it.
         asyncio.get_running_loop().call_soon(_write_line, level, facts)
+
+
+def has_left(request: web.Request, error: Exception) -> bool:
+    """Tell whether an error says that the client left.
+
+    One who writes and waits for room is told by the plain `ConnectionError` when the
+    connection is lost; others of that kind may be of a connection of our own.
+    """
+    if isinstance(error, ConnectionResetError):
+        return True
+    lost = request.transport is None or request.transport.is_closing()
+    return lost and isinstance(error, ConnectionError)
 
 
 def _write_line(level: int, facts: dict[str, object]) -> None:
