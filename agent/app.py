@@ -13,6 +13,7 @@ from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
 from agent.process import routes as process
 from agent.process.coderun import routes as coderun
+from agent.process.inventory import routes as inventory
 from agent.pty import routes as pty
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions import routes as sessions
@@ -34,6 +35,7 @@ TABLES: tuple[Routes, ...] = (
     watch.routes,
     archives.routes,
     process.routes,
+    inventory.routes,
     sessions.routes,
     coderun.routes,
     pty.routes,
@@ -47,6 +49,7 @@ CONTEXTS: tuple[Context, ...] = (
     watch.context,
     archives.context,
     process.context,
+    inventory.context,
     sessions.context,
     coderun.context,
     pty.context,

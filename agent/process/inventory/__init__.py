@@ -1,0 +1,1 @@
+"""What the agent runs, and the end of any part of it."""
