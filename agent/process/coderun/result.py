@@ -17,9 +17,6 @@ from agent.process.result import headers_of, spooled
 from agent.web.stream import in_threads
 from agent.wire import UNSET
 
-LIGHT_BYTES = 64 * 1024
-"""Control and output up to this cost the loop nothing that could be noticed."""
-
 
 def is_light(result: RunResult) -> bool:
     """Tell whether the answer is made so fast that it needs no thread."""
