@@ -78,7 +78,7 @@ class Followed:
 
 def parts_of(messages: list[bytes]) -> tuple[bytes, bytes]:
     """Take labelled messages apart; none may break a rule that a client counts on."""
-    found = {OUT: b"", ERR: b""}
+    found = {OUT: bytearray(), ERR: bytearray()}
     for message in messages:
         assert len(message) <= MESSAGE_MAX_BYTES
         before, *records = _MARKER.split(message)
@@ -87,7 +87,7 @@ def parts_of(messages: list[bytes]) -> tuple[bytes, bytes]:
         for marker, payload in zip(records[::2], records[1::2], strict=True):
             assert payload, message[-80:]
             found[marker] += payload
-    return found[OUT], found[ERR]
+    return bytes(found[OUT]), bytes(found[ERR])
 
 
 class Desk:
