@@ -155,8 +155,8 @@ class Ripgrep:
         )
         if made and self._answer.fits(made[1], len(made[0])):
             _, _, below, lines = found[-1]
-            *_, (number, _) = hits(lines)
-            self._answer.add_all(*made, (below, number))
+            last = lines[lines.rfind(b"\n", 0, -1) + 1 :]
+            self._answer.add_all(*made, (below, int(last.split(b"\0")[1])))
         else:
             self._add_each(found)
 
