@@ -285,5 +285,6 @@ def application(
     app = web.Application(client_max_size=settings.body_max_bytes)
     app[DISPATCHER] = dispatcher
     first = front or dispatcher
-    app.router.add_route("*", "/{path:.*}", first.handle, expect_handler=first.expect)
+    # Also where a line end stands in the path, which `.` alone does not take.
+    app.router.add_route("*", r"/{path:(?s:.*)}", first.handle, expect_handler=first.expect)
     return app
