@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from agent import wire
 from agent.keeper.client import RunResult
-from agent.process.idempotency import Answered
 from agent.process.models import ExecuteResponse
+from agent.web.idempotency import Answered
 from agent.web.stream import in_threads
 
 DROPPED_HEADER = "X-Toolbox-Dropped-Bytes"

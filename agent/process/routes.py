@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from agent.process.attempt import RunAttempt
 from agent.process.execute import Command, Executor
-from agent.process.idempotency import KEY_HEADER, Attempt, Keys, RunAttempt
 from agent.process.limits import Bounds
 from agent.process.models import ExecuteRequest, ExecuteResponse
 from agent.process.result import answer_of, headers_of, inline_result, pieces_of
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
-from agent.web.routes import JSON_TYPE, Routes, with_headers
-from agent.web.stream import stream, stream_json
+from agent.web.idempotency import KEY_HEADER, KEYS, Keys, answer_once
+from agent.web.routes import Routes, with_headers
+from agent.web.stream import stream_json
 
 routes = Routes("process")
-
-KEYS = web.AppKey("idempotency_keys", Keys)
 
 EXECUTOR = web.AppKey("executor", Executor)
 
@@ -28,17 +27,6 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     )
     app[KEYS] = Keys(f"{settings.state_dir}/idempotency", app[KEEPER].life)
     yield
-
-
-async def answer_once(
-    request: web.Request, path: str, attempt: Attempt
-) -> web.StreamResponse:
-    """Answer a request that has an `Idempotency-Key`; `path` is without prefixes."""
-    answered = await request.app[KEYS].answer(
-        request.headers[KEY_HEADER], path, await request.read(), attempt
-    )
-    headers = {"Content-Type": JSON_TYPE, **answered.headers}
-    return await stream(request, answered.pieces, headers, answered.status)
 
 
 @routes.post("/process/execute", errors=(400, 408, 409, 413, 422, 429, 507))

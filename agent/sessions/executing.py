@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 from agent import wire
-from agent.process.idempotency import Answered
 from agent.sessions.labels import text_of
 from agent.sessions.levels import Level
 from agent.sessions.logs import json_of
 from agent.sessions.models import SessionExecuteRequest, SessionExecuteResponse
 from agent.sessions.sessions import Order, Outcome, Sessions
+from agent.web.idempotency import Answered
 
 
 class Execution:
@@ -87,7 +87,7 @@ class Execution:
             yield wire.encode(text)[1:-1]
         yield b'"}'
 
-    # -- with an idempotency key (agent.process.idempotency.Attempt) ----------------
+    # -- with an idempotency key (agent.web.idempotency.Attempt) ----------------
 
     async def first(self, job_id: str) -> Answered:
         """Run it under this name, and return the answer."""

@@ -14,9 +14,7 @@ from agent import wire
 from agent.errors import InvalidRequestError, RangeError
 from agent.keeper.client import Chunk, Keeper, Subscription
 from agent.keeper.shapes import SessionCommand
-from agent.process.idempotency import KEY_HEADER
 from agent.process.limits import Bounds
-from agent.process.routes import answer_once
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions.executing import Execution
 from agent.sessions.labels import text_of
@@ -42,6 +40,7 @@ from agent.sessions.sessions import (
 )
 from agent.web.events import begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
+from agent.web.idempotency import KEY_HEADER, answer_once
 from agent.web.routes import JSON_TYPE, Routes, with_headers
 from agent.web.server import told_of_the_end
 from agent.web.stream import stream

@@ -67,10 +67,12 @@ class Duplex:
     async def _pong(self, data: bytes) -> None:
         await self.socket.pong(data)
         if self._waiting_bytes() > PONG_ROOM_BYTES:
-            await self._writer.drain()
+            await self.room()
 
     async def send(self, data: memoryview) -> int:
         """Send one binary message of at most `FRAME_BYTES` of `data`; return how many.
+
+        It does not wait for the client: `room` does.
 
         Raises:
             ConnectionResetError: The client is gone.
@@ -78,8 +80,15 @@ class Duplex:
         frame = bytes(data[:FRAME_BYTES])
         self._sent += len(frame)
         await self.socket.send_bytes(frame)
-        await self._writer.drain()
         return len(frame)
+
+    async def room(self) -> None:
+        """Wait until the client has taken up most of what it was sent.
+
+        Raises:
+            ConnectionResetError: The client is gone.
+        """
+        await self._writer.drain()
 
     async def tell(self, text: str) -> None:
         """Send a text message.
@@ -96,7 +105,7 @@ class Duplex:
             ConnectionResetError: The client is gone.
         """
         await self.socket.send_frame(text, WSMsgType.TEXT)
-        await self._writer.drain()
+        await self.room()
 
     async def ping(self) -> None:
         """Send a ping, which nothing waits for the answer of."""

@@ -286,5 +286,7 @@ def application(
     app[DISPATCHER] = dispatcher
     first = front or dispatcher
     # Also where a line end stands in the path, which `.` alone does not take.
-    app.router.add_route("*", r"/{path:(?s:.*)}", first.handle, expect_handler=first.expect)
+    app.router.add_route(
+        "*", r"/{path:(?s:.*)}", first.handle, expect_handler=first.expect
+    )
     return app

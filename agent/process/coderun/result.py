@@ -12,8 +12,8 @@ from agent.keeper.client import RunResult
 from agent.process.coderun.charts import piped_charts, printed_chart, strict
 from agent.process.coderun.marked import MARKER, MarkedLines
 from agent.process.coderun.models import Artifacts, Chart, CodeRunResponse
-from agent.process.idempotency import Answered
 from agent.process.result import headers_of, spooled
+from agent.web.idempotency import Answered
 from agent.web.stream import in_threads
 from agent.wire import UNSET
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from agent.process.attempt import RunAttempt
 from agent.process.coderun.code import Code, CodeRunner
 from agent.process.coderun.models import CodeRunRequest, CodeRunResponse
 from agent.process.coderun.result import (
@@ -14,12 +15,11 @@ from agent.process.coderun.result import (
     is_light,
     pieces_of,
 )
-from agent.process.idempotency import KEY_HEADER, RunAttempt
 from agent.process.limits import Bounds
 from agent.process.result import headers_of
-from agent.process.routes import answer_once
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.clients import takes_new_fields
+from agent.web.idempotency import KEY_HEADER, answer_once
 from agent.web.routes import JSON_TYPE, Routes, with_headers
 from agent.web.stream import stream_json
 

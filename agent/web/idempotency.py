@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
+from aiohttp import web
 
 from agent import wire
 from agent.errors import (
@@ -33,8 +34,8 @@ from agent.errors import (
     TimeLimitError,
     UnprocessableError,
 )
-from agent.keeper.client import RunResult
-from agent.web.stream import in_threads
+from agent.web.routes import JSON_TYPE
+from agent.web.stream import in_threads, stream
 
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
@@ -362,36 +363,15 @@ def _unlink(path: str) -> None:
         os.unlink(path)  # noqa: PTH108
 
 
-class RunAttempt:
-    """A command that is answered as a whole, for `Keys.answer`.
+KEYS = web.AppKey("idempotency_keys", Keys)
 
-    Args:
-        start: Runs it under a job's name.
-        result: Returns what came of that name.
-        forget: Drops it.
-        answer: Makes the answer.
-    """
 
-    def __init__(
-        self,
-        start: Callable[[str], Awaitable[RunResult]],
-        result: Callable[[str], Awaitable[RunResult]],
-        forget: Callable[[str], Awaitable[None]],
-        answer: Callable[[RunResult], Answered],
-    ) -> None:
-        self._start = start
-        self._result = result
-        self._forget = forget
-        self._answer = answer
-
-    async def first(self, job_id: str) -> Answered:
-        """Run it, and return its outcome."""
-        return self._answer(await self._start(job_id))
-
-    async def again(self, job_id: str) -> Answered:
-        """Return the outcome of what runs or ran."""
-        return self._answer(await self._result(job_id))
-
-    async def stored(self, job_id: str) -> None:
-        """Drop the result."""
-        await self._forget(job_id)
+async def answer_once(
+    request: web.Request, path: str, attempt: Attempt
+) -> web.StreamResponse:
+    """Answer a request that has an `Idempotency-Key`; `path` is without prefixes."""
+    answered = await request.app[KEYS].answer(
+        request.headers[KEY_HEADER], path, await request.read(), attempt
+    )
+    headers = {"Content-Type": JSON_TYPE, **answered.headers}
+    return await stream(request, answered.pieces, headers, answered.status)
