@@ -63,7 +63,10 @@ class Line(Protocol):
         """Return the next message; None when it is closed."""
 
     async def send(self, data: memoryview) -> int:
-        """Send the beginning of `data` and wait for room; return how much."""
+        """Send the beginning of `data`, at once; return how much."""
+
+    async def room(self) -> None:
+        """Wait until there is room for more."""
 
     async def tell(self, text: str) -> None:
         """Send a control message."""
@@ -160,9 +163,10 @@ class Attachment:
             await asyncio.wait([*tasks, self._cut], return_when=asyncio.FIRST_COMPLETED)
             over = next(each for each in [*tasks, self._cut] if each.done()).result()
             await self._stop(tasks)
-            self._no_more_input = True
-            self._typed.set()
-            await asyncio.wait([typing], timeout=LAST_INPUT_S)
+            if over is Over.LEFT:
+                self._no_more_input = True
+                self._typed.set()
+                await asyncio.wait([typing], timeout=LAST_INPUT_S)
             return over
         finally:
             await self._stop([*tasks, typing])
@@ -186,7 +190,9 @@ class Attachment:
                 while rest:
                     sent = await self._line.send(rest)
                     rest = rest[sent:]
+                    # Before the wait, which may be cut short.
                     self._shown += sent
+                    await self._line.room()
         except KeeperGoneError:
             return Over.LOST
         except ConnectionError:

@@ -15,7 +15,7 @@ import msgspec
 
 from agent.errors import AgentError, ConflictError, NotFoundError, TooManyError
 from agent.keeper.client import Keeper, Subscription
-from agent.process.shell import choose_shell, listed_shells
+from agent.process.shell import Shells
 from agent.pty.attachment import PING_S, Attachment, Line, refuse
 from agent.pty.models import Facts
 from agent.pty.requests import Wanted
@@ -55,7 +55,6 @@ class Terminals:
     Args:
         keeper: Who has the processes.
         work_dir: The absolute directory that relative ones resolve against.
-        shell: What runs in them; by default what the contract says.
         ping_s: Between two pings to a client.
         resume_s: For which ended terminals can be gone on with.
     """
@@ -65,13 +64,12 @@ class Terminals:
         keeper: Keeper,
         work_dir: str,
         *,
-        shell: str | None = None,
         ping_s: float = PING_S,
         resume_s: float = RESUME_S,
     ) -> None:
         self._keeper = keeper
         self._work_dir = work_dir
-        self._shell = shell
+        self._shells = Shells(keeper)
         self._ping_s = ping_s
         self._resume_s = resume_s
         self._by_id: dict[str, Terminal] = {}
@@ -183,7 +181,7 @@ class Terminals:
 
     async def _start(self, terminal: Terminal) -> None:
         async with self._dropped_on_failure(terminal):
-            if await terminal.start(await self._choose_shell()):
+            if await terminal.start(await self._shells.choose()):
                 self._mind(terminal)
 
     @contextlib.asynccontextmanager
@@ -200,14 +198,6 @@ class Terminals:
 
     def _unstarted(self) -> int:
         return sum(not each.started for each in self._by_id.values())
-
-    async def _choose_shell(self) -> str:
-        if self._shell is None:
-            self._shell = self._keeper.settings.shell or None
-        if self._shell is None:
-            variables = await self._keeper.environment()
-            self._shell = choose_shell(listed_shells(), variables.get("SHELL"))
-        return self._shell
 
     def _mind(self, terminal: Terminal) -> None:
         task = asyncio.create_task(self._until_forgotten(terminal))
