@@ -21,10 +21,10 @@ import msgspec
 
 from agent.errors import AgentError, ConflictError
 from agent.interpreter.languages import Asked, Language, language_of
-from agent.interpreter.models import InterpreterContext, Word
+from agent.interpreter.models import Failure, InterpreterContext, Word
 from agent.interpreter.run import COMPLETED, INTERRUPTED, Ending, Run, completed, died
 from agent.interpreter.worker import BrokenError, DiedError, Worker, new_mark
-from agent.keeper.client import Job, Keeper
+from agent.keeper.client import Exit, Job, Keeper
 
 STOP_S = 2.0
 """Between SIGINT and SIGKILL of a run whose time is up, and TERM and KILL of a worker."""
@@ -251,6 +251,10 @@ class Context:
             return SHUT_DOWN
         if timed_out:
             return Ending(TIMED_OUT)
+        if isinstance(error, DiedError) and error.begun and self._language.exits:
+            exited = _exited(error.how)
+            if exited is not None:
+                return exited
         if error is not None:
             return _ending_of(error)
         word = INTERRUPTED if run.interrupted else COMPLETED
@@ -260,6 +264,14 @@ class Context:
         if self._worker is worker:
             self._worker = None
         self._retire(worker)
+
+
+def _exited(how: Exit) -> Ending | None:
+    """Return the ending of a run that has ended its shell; None when that was killed."""
+    if how.signal:
+        return None
+    failure = Failure("CommandError", f"exit code {how.exit_code}", "")
+    return completed(failure if how.exit_code else None, COMPLETED)
 
 
 def _ending_of(error: BaseException) -> Ending | None:

@@ -47,6 +47,9 @@ class Language:
         arguments: What follows.
     """
 
+    exits = False
+    """Whether code may end its worker, as the end of its run."""
+
     def __init__(self, name: str, programs: tuple[str, ...], *arguments: str) -> None:
         self.name = name
         self.programs = programs
@@ -64,6 +67,8 @@ class Language:
 
 class Bash(Language):
     """Bash, which reads words that end in NUL and nothing else."""
+
+    exits = True
 
     def frames(self, asked: Asked) -> list[bytes]:
         """Return the one frame of a run.
