@@ -47,6 +47,9 @@ SCRIPT_OF = {
     "code first": ["python_first_code_run.py"],
     "code middle": ["python_first_code_run.py"],
     "code javascript": ["code_run.cjs"],
+    "terminals sync": ["python_terminals.py", "sync"],
+    "terminals async": ["python_terminals.py", "async"],
+    "terminals javascript": ["terminals.cjs"],
 }
 
 OLD_VERSIONS = {
