@@ -50,6 +50,9 @@ SCRIPT_OF = {
     "terminals sync": ["python_terminals.py", "sync"],
     "terminals async": ["python_terminals.py", "async"],
     "terminals javascript": ["terminals.cjs"],
+    "interpreter sync": ["python_interpreter.py", "sync"],
+    "interpreter async": ["python_interpreter.py", "async"],
+    "interpreter javascript": ["interpreter.cjs"],
 }
 
 OLD_VERSIONS = {

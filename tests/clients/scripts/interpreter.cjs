@@ -1,0 +1,106 @@
+// Drives `codeInterpreter` of npm `@daytonaio/sdk` 0.218.0, as `python_interpreter.py` that
+// of PyPI's.
+
+"use strict"
+
+const path = require("node:path")
+const { createRequire } = require("node:module")
+
+// The client lives in an environment of its own, which is the working directory.
+const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+
+const plain = ({ stdout, stderr, error }) => [
+  stdout,
+  stderr,
+  error ? [error.name, error.value, error.traceback] : null,
+]
+
+async function attempt(call) {
+  try {
+    await call()
+  } catch (error) {
+    const kinds = []
+    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) kinds.push(at.name)
+    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
+  }
+  throw new Error("it did not fail")
+}
+
+const scenarios = {
+  async running({ interpreter }) {
+    const run = (code, options) => interpreter.runCode(code, options)
+    const heard = { stdout: "", stderr: "", error: "" }
+    await run("import os, sys\nx = 41")
+    const called = await run("print(x + 1)\nsys.stderr.write('e')\nos.system('echo child')\n1/0", {
+      onStdout: (message) => (heard.stdout += message.output),
+      onStderr: (message) => (heard.stderr += message.output),
+      onError: (error) => (heard.error += error.name),
+    })
+    const many = []
+    for (let i = 0; i < 100; i += 1) many.push((await run("print(1)")).stdout)
+    return {
+      called: plain(called),
+      heard,
+      envs: plain(await run("print(os.environ['A'])", { envs: { A: "b c" } })),
+      after: plain(await run("print(os.environ.get('A'))")),
+      long: (await run("print('é' * 5000000)")).stdout.length,
+      error: plain(await run("raise ValueError('v' * 10**6)"))[2][0],
+      input: plain(await run("input()"))[2][0],
+      exit: plain(await run("exit()")),
+      many,
+    }
+  },
+
+  async limits({ interpreter }) {
+    const run = (code, options) => interpreter.runCode(code, options)
+    await run("import os, time")
+    const started = Date.now()
+    const late = await attempt(() => run("y = 1\ntime.sleep(60)", { timeout: 1 }))
+    const took = Date.now() - started
+    return {
+      late,
+      "in time": took < 5000,
+      kept: plain(await run("print(y)")),
+      died: await attempt(() => run("os._exit(3)")),
+      fresh: plain(await run("print('y' in globals())")),
+    }
+  },
+
+  async contexts({ interpreter }) {
+    const before = (await interpreter.listContexts()).length
+    const context = await interpreter.createContext("/")
+    const ran = await interpreter.runCode("import os\nprint(os.getcwd())", { context })
+    const listed = await interpreter.listContexts()
+    await interpreter.deleteContext(context)
+    return {
+      before,
+      ran: plain(ran),
+      listed: listed.map((each) => [each.id === context.id, each.cwd, each.active, each.language]),
+      created: Boolean(context.createdAt),
+      after: (await interpreter.listContexts()).length,
+      gone: await attempt(() => interpreter.runCode("1", { context })),
+      "deleted twice": await attempt(() => interpreter.deleteContext(context)),
+      "bad cwd": await attempt(() => interpreter.createContext("/no/such")),
+    }
+  },
+}
+
+async function main() {
+  let text = ""
+  for await (const chunk of process.stdin) text += chunk
+  const given = JSON.parse(text)
+  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
+  const { codeInterpreter } = await daytona.create()
+  const outcomes = {}
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    try {
+      outcomes[name] = await scenario({ interpreter: codeInterpreter })
+    } catch (error) {
+      outcomes[name] = { raised: String(error.stack) }
+    }
+  }
+  process.stdout.write("\n" + JSON.stringify(outcomes))
+  await daytona[Symbol.asyncDispose]()
+}
+
+main()
