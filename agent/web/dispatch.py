@@ -11,9 +11,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from agent.errors import UnavailableError, UnsupportedMediaError
 from agent.settings import Settings
@@ -26,6 +26,8 @@ from agent.web.routes import Route, Routes
 log = logging.getLogger("agent.request")
 
 READ_ONLY = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+REQUEST_ID = istr("X-Request-Id")
+BAD_REQUEST = 400
 CLIENT_CLOSED_REQUEST = 499
 """What the log says of a client that left; the status never reaches a wire."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -99,9 +101,9 @@ class Dispatcher:
         finally:
             self._one_less()
         if not response.prepared:
-            response.headers["X-Request-Id"] = request_id
+            response.headers[REQUEST_ID] = request_id
         status = failure.status if failure else response.status
-        self._log(request, route, started, request_id, status, response.content_length)
+        self._log(request, route, started, request_id, status, response)
         return response
 
     async def drain(self) -> None:
@@ -147,7 +149,7 @@ class Dispatcher:
         self.guard.check(request, match.route, query)
         if self.draining and not match.route.public:
             raise UnavailableError("the agent is shutting down")
-        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
         if encoding != "identity":
             # Two hundred kilobytes can inflate to two hundred megabytes.
             raise UnsupportedMediaError(
@@ -177,14 +179,12 @@ class Dispatcher:
         started: float,
         request_id: str,
         status: int,
-        sent: int | None = None,
+        response: web.StreamResponse | None = None,
     ) -> None:
         """Write the request's line: template, never path, query, body or command."""
-        read_only = request.method in READ_ONLY
-        level = logging.INFO
-        if status < HTTPStatus.BAD_REQUEST and read_only:
-            # Probes and polls would drown what matters.
-            level = logging.DEBUG
+        # Probes and polls would drown what matters.
+        is_routine = request.method in READ_ONLY and status < BAD_REQUEST
+        level = logging.DEBUG if is_routine else logging.INFO
         if not log.isEnabledFor(level):
             return
         facts: dict[str, object] = {
@@ -194,7 +194,7 @@ class Dispatcher:
             "status": status,
             "ms": round((time.monotonic() - started) * 1000, 2),
             "in": request.content_length,
-            "out": sent,
+            "out": response.content_length if response is not None else None,
         }
         # Once the answer is out: the client waits for that, not for a line about it.
         asyncio.get_running_loop().call_soon(_write_line, level, facts)

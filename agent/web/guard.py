@@ -18,14 +18,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
 from agent.errors import ForbiddenError, MisdirectedError, UnauthorizedError
 from agent.settings import Settings
 from agent.web.routes import Route
 
 QUERY_TOKEN = "DAYTONA_SANDBOX_AUTH_KEY"  # noqa: S105 - the parameter's name
-PREVIEW_TOKEN_HEADER = "X-Daytona-Preview-Token"  # noqa: S105 - the header's name
+PREVIEW_TOKEN_HEADER = istr("X-Daytona-Preview-Token")
+SEC_FETCH_SITE = istr("Sec-Fetch-Site")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 ADDRESSES_MAX = 64
 """Local addresses whose names are remembered; a machine has a handful."""
@@ -87,7 +89,9 @@ class Guard:
         )
 
     def _has_header_token(self, request: web.Request) -> bool:
-        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(
+            " "
+        )
         if scheme.lower() == "bearer" and self._matches(credentials.strip()):
             return True
         return self._matches(request.headers.get(PREVIEW_TOKEN_HEADER, ""))
@@ -114,13 +118,13 @@ class Guard:
         )
 
     def _check_host(self, request: web.Request) -> None:
-        given = request.headers.get("Host", "").lower()
+        given = request.headers.get(hdrs.HOST, "").lower()
         if given not in self._own_hosts(request):
             raise MisdirectedError("host is not served here")
 
     def _check_origin(self, request: web.Request, *, listed: bool) -> None:
         """Refuse foreign origins; `listed` ones may come with a query token."""
-        origin = request.headers.get("Origin")
+        origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None:
             origin = origin.lower()
             if listed and origin in self._origins:
@@ -131,7 +135,7 @@ class Guard:
                 or parts.netloc not in self._own_hosts(request)
             ):
                 raise ForbiddenError("origin is not allowed")
-        if request.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
+        if request.headers.get(SEC_FETCH_SITE, "").lower() == "cross-site":
             raise ForbiddenError("cross-site requests are not allowed")
 
     def _own_hosts(self, request: web.Request) -> frozenset[str]:
@@ -171,7 +175,7 @@ def _plain(address: str) -> str:
 
 def is_upgrade(request: web.Request) -> bool:
     """Tell whether the request asks for a websocket."""
-    return request.headers.get("Upgrade", "").lower() == "websocket"
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def sign(key: bytes, method: str, path: str, expires: str) -> str:

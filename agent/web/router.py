@@ -42,10 +42,10 @@ class Router:
         # Generated, never listed by hand, so that no route is taken for a sandbox id.
         self.first_segments = frozenset(route.segments[0] for route in self.routes)
         # Paths without a name in them, as most clients write them: one look each.
-        self._plain = {
-            route.path
-            for route in self.routes
-            if not any(segment.startswith("{") for segment in route.segments)
+        plain = [route for route in self.routes if "{" not in route.path]
+        self._plain = {route.path for route in plain}
+        self._matches = {
+            (route.method, route.path): Match(route, {}) for route in plain
         }
 
     def _add(self, route: Route) -> None:
@@ -87,6 +87,9 @@ class Router:
             NotFoundError: No route has this path.
             MethodNotAllowedError: It has other methods; they are named.
         """
+        known = self._matches.get((method, path))
+        if known is not None:
+            return known
         values: list[str] = []
         node = _find(self._root, path[1:].split("/"), 0, values)
         if node is None:

@@ -285,8 +285,26 @@ def application(
     app = web.Application(client_max_size=settings.body_max_bytes)
     app[DISPATCHER] = dispatcher
     first = front or dispatcher
-    # Also where a line end stands in the path, which `.` alone does not take.
-    app.router.add_route(
-        "*", r"/{path:(?s:.*)}", first.handle, expect_handler=first.expect
-    )
+    route = app.router.add_route("*", "/", first.handle, expect_handler=first.expect)
+    everything = _Everything(route)
+
+    async def resolve(_request: web.Request) -> web.UrlMappingMatchInfo:
+        return everything
+
+    # Our own router finds the route; aiohttp's would only be asked to say so.
+    app.router.resolve = resolve  # type: ignore[assignment] # what it finds is known
     return app
+
+
+class _Everything(web.UrlMappingMatchInfo):
+    """What aiohttp's router finds for any path: one object for all requests."""
+
+    def __init__(self, route: web.AbstractRoute) -> None:
+        super().__init__({}, route)
+        self._has_app = False
+
+    def add_app(self, app: web.Application) -> None:
+        """Take note of the application, which every request comes to say."""
+        if not self._has_app:
+            super().add_app(app)
+            self._has_app = True
