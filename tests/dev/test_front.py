@@ -131,7 +131,7 @@ async def test_wrong_method_is_405_with_the_right_ones(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("line", "statuses"),
     [
-        (b"OPTIONS * HTTP/1.1", {400, 404, 405}),
+        (b"OPTIONS * HTTP/1.1", {400, 401, 404, 405}),
         (b"CONNECT elsewhere.example:443 HTTP/1.1", {400, 404, 405, 421}),
         (b"GET http://elsewhere.example/api/sandbox HTTP/1.1", {400, 421}),
     ],
