@@ -14,6 +14,7 @@ from agent.keeper.client import Keeper
 from agent.process import routes as process
 from agent.process.coderun import routes as coderun
 from agent.process.inventory import routes as inventory
+from agent.process.wait import routes as wait
 from agent.pty import routes as pty
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions import routes as sessions
@@ -36,6 +37,7 @@ TABLES: tuple[Routes, ...] = (
     archives.routes,
     process.routes,
     inventory.routes,
+    wait.routes,
     sessions.routes,
     coderun.routes,
     pty.routes,
@@ -50,6 +52,7 @@ CONTEXTS: tuple[Context, ...] = (
     archives.context,
     process.context,
     inventory.context,
+    wait.context,
     sessions.context,
     coderun.context,
     pty.context,

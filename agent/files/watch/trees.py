@@ -131,7 +131,14 @@ class Tree:
         argv += ["agent.files.watch.program", self._root, str(int(self._recursive))]
         # A terminal, because of it the keeper keeps a bounded ring and no file.
         spec = Spec(argv=argv, cwd="/", output="pty", kind=KIND)
-        self.job_id = (await self._keeper.spawn(spec)).id
+        spawning = asyncio.ensure_future(self._keeper.spawn(spec))
+        try:
+            job = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            # Whoever asked has left, but it is being started all the same.
+            self.job_id = (await spawning).id
+            raise
+        self.job_id = job.id
 
     async def _stop(self) -> None:
         if not self.job_id:

@@ -1,0 +1,1 @@
+"""One request that waits for things to happen."""
