@@ -54,6 +54,8 @@ class Loop:
         self._next: deque[Callable[[], None]] = deque()
         self._crowded = CROWDED_TIMERS
         self._running = True
+        self.ready = 1
+        """Descriptors with something to do in this turn; none should keep the others waiting."""
 
     def add(self, fd: int, events: int, handler: Handler) -> None:
         """Call `handler` whenever `fd` is ready for `events`, hung up, or in error."""
@@ -95,7 +97,9 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something to do, and do it."""
-        for fd, events in self._poll.poll(self._wait_s(), EVENTS_PER_TURN):
+        found = self._poll.poll(self._wait_s(), EVENTS_PER_TURN)
+        self.ready = max(1, len(found))
+        for fd, events in found:
             handler = self._handlers.get(fd)
             if handler is not None:
                 self._guard_handler(fd, handler, events)

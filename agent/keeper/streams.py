@@ -22,7 +22,11 @@ kernel grants every user a limited sum (man 7 pipe)."""
 DEFAULT_PIPE_BYTES = 64 * 1024
 
 SIP_BYTES = 64 * 1024
-"""Read of a terminal before its readers are served."""
+"""Read of a terminal before its readers are served; where many terminals have something
+to say they share this, so that a key's echo does not wait for twenty floods."""
+
+LEAST_SIP_BYTES = 4 * 1024
+"""What a terminal has at a time; less would cost more than it gives others."""
 
 LOOK_AGAIN_S = 0.25
 """Between looks at a terminal that its leader has closed without ending."""
@@ -163,11 +167,12 @@ class Streams:
         A terminal has never more than 4 KiB, and its writer waits while nobody reads; so
         it is asked again at once, and what it gave is stored in one go.
         """
+        share = max(LEAST_SIP_BYTES, SIP_BYTES // self._loop.ready)
         taken = 0
         count = 1
-        while count > 0 and (taken < SIP_BYTES or self.to_the_last):
+        while count > 0 and (taken < share or self.to_the_last):
             sip = 0
-            while sip < SIP_BYTES and (count := _read(fd, _view[sip:])) > 0:
+            while sip < share and (count := _read(fd, _view[sip:])) > 0:
                 sip += count
             if sip:
                 self._store(_view[:sip], self._open[fd])

@@ -62,8 +62,8 @@ class Line(Protocol):
     async def receive(self) -> bytes | None:
         """Return the next message; None when it is closed."""
 
-    async def send(self, data: memoryview) -> int:
-        """Send the beginning of `data`, at once; return how much."""
+    def send(self, data: bytes) -> None:
+        """Send output, at once."""
 
     async def room(self) -> None:
         """Wait until there is room for more."""
@@ -186,13 +186,10 @@ class Attachment:
     async def _show(self) -> Over:
         try:
             async for chunk in self._output:
-                rest = memoryview(chunk.data)
-                while rest:
-                    sent = await self._line.send(rest)
-                    rest = rest[sent:]
-                    # Before the wait, which may be cut short.
-                    self._shown += sent
-                    await self._line.room()
+                self._line.send(chunk.data)
+                # Before the wait, which may be cut short.
+                self._shown += len(chunk.data)
+                await self._line.room()
         except KeeperGoneError:
             return Over.LOST
         except ConnectionError:

@@ -23,6 +23,7 @@ from tests.bench import (
     execute,
     listing,
     requests,
+    pty,
     search,
     small_files,
     stall,
@@ -43,6 +44,7 @@ CASES: tuple[Case, ...] = (
     *archive.CASES,
     *stall.CASES,
 )
+    *pty.CASES,
 PACKAGES = {"nginx": "nginx-light", "taskset": "util-linux"}
 """Of programs whose package has another name."""
 BUSY_LOAD = 0.5

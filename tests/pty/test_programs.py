@@ -120,6 +120,9 @@ PAINTER = textwrap.dedent(
     def main(window):
         curses.curs_set(0)
         curses.start_color()
+        # Curses looks for a new size before it waits; one that comes in between would
+        # otherwise be seen with the next key only.
+        window.timeout(100)
         keys = ""
         while True:
             rows, columns = window.getmaxyx()
@@ -134,7 +137,7 @@ PAINTER = textwrap.dedent(
                 return
             if key == curses.KEY_UP:
                 keys += "^"
-            elif key != curses.KEY_RESIZE:
+            elif key not in (-1, curses.KEY_RESIZE):
                 keys += chr(key)
 
     curses.wrapper(main)
