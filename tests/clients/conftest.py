@@ -50,6 +50,12 @@ SCRIPT_OF = {
     "terminals sync": ["python_terminals.py", "sync"],
     "terminals async": ["python_terminals.py", "async"],
     "terminals javascript": ["terminals.cjs"],
+    "sessions sync": ["python_sessions.py", "sync"],
+    "sessions async": ["python_sessions.py", "async"],
+    "sessions middle sync": ["python_sessions.py", "sync"],
+    "sessions middle async": ["python_sessions.py", "async"],
+    "sessions first": ["python_first_sessions.py"],
+    "sessions javascript": ["sessions.cjs"],
     "interpreter sync": ["python_interpreter.py", "sync"],
     "interpreter async": ["python_interpreter.py", "async"],
     "interpreter javascript": ["interpreter.cjs"],
@@ -60,7 +66,14 @@ OLD_VERSIONS = {
     "code first": "0.25.6",
     # Among the last without a route for code.
     "code middle": "0.160.0",
+    "sessions first": "0.25.6",
+    # Of those that take the outputs apart themselves.
+    "sessions middle sync": "0.160.0",
+    "sessions middle async": "0.160.0",
 }
+
+ENTRYPOINT = ("sh", "-c", "echo up é; sleep 0.1; echo bad >&2")
+"""The image's own command, where sessions are looked at."""
 
 
 def command_of(client: str) -> tuple[list[str], Path]:
@@ -81,7 +94,10 @@ def run_client(client: str, root: Path) -> Told:
     local.mkdir()
     # The sandbox's tools: a Python with matplotlib, and a node that knows types.
     env = {"PATH": tools_path()}
-    with running(root, "--dev-port", "0", command="dev", env=env) as agent:
+    entrypoint = ENTRYPOINT if client.startswith("sessions") else ()
+    with running(
+        *(root, "--dev-port", "0"), command="dev", env=env, entrypoint=entrypoint
+    ) as agent:
         given = describe(agent) | {"local": str(local)}
         done = subprocess.run(
             words,

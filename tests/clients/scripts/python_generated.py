@@ -13,12 +13,15 @@ from typing import Any
 from daytona_toolbox_api_client import (
     ApiClient,
     Configuration,
+    CreateSessionRequest,
     ExecuteRequest,
     FileSystemApi,
     InfoApi,
     InitializeRequest,
     ProcessApi,
     ServerApi,
+    SessionExecuteRequest,
+    SessionSendInputRequest,
 )
 from harness import failure, given, run_without_loop, scenario, tell_all
 
@@ -54,6 +57,38 @@ async def rest(client: Any) -> dict[str, Any]:
         "init": started,
         "ran": ran.to_dict(),
     }
+
+
+@scenario
+async def sessions(client: Any) -> dict[str, Any]:
+    # Without a version a client is taken for one of the first.
+    client.default_headers["X-Daytona-SDK-Version"] = "0.226.1"
+    process = ProcessApi(client)
+    process.create_session(CreateSessionRequest(session_id="made"))
+    made = process.get_session("made").to_dict()
+
+    def run(text: str, **fields: Any) -> Any:
+        request = SessionExecuteRequest(command=text, **fields)
+        return process.session_execute_command("made", request)
+
+    ran = run("printf out; printf err >&2; (exit 3)")
+    started = run("read x; echo got $x", run_async=True)
+    process.send_input("made", started.cmd_id, SessionSendInputRequest(data="given"))
+    # Its turn comes after.
+    run("true")
+    told = process.get_session_command("made", started.cmd_id)
+    outcome = {
+        "made": made,
+        "ran": [ran.stdout, ran.stderr, ran.exit_code],
+        "started": started.exit_code,
+        "logs": process.get_session_command_logs("made", started.cmd_id).to_dict(),
+        "codes": [ran.exit_code, told.exit_code],
+        "listed": [each.session_id for each in process.list_sessions()],
+        "entrypoint": await attempt(process.get_entrypoint_session),
+        "entrypoint logs": await attempt(process.get_entrypoint_logs),
+    }
+    process.delete_session("made")
+    return {**outcome, "deleted": await attempt(process.get_session, "made")}
 
 
 if __name__ == "__main__":
