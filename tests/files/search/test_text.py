@@ -345,10 +345,11 @@ async def test_a_deep_tree_is_searched_to_its_end(house: House, engine: str) -> 
         deep.mkdir()
     fill(deep, {"f": b"x\n"})
 
-    found = await house.text("x", engine=engine)
-
-    # pytest clears up by recursion, which such a tree is too deep for.
-    delete(str(house.work_dir / "d"), recursive=True)
+    try:
+        found = await house.text("x", engine=engine)
+    finally:
+        # pytest clears up by recursion, which such a tree is too deep for.
+        delete(str(house.work_dir / "d"), recursive=True)
     assert found.places == [("d/" * 1000 + "f", 1)]
 
 

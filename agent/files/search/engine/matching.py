@@ -21,8 +21,16 @@ Hit = tuple[int, bytes]
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
+Find = Callable[[int, int], int]
+"""Looks for a text in a buffer, from one place to another: where it is, or -1."""
+
+
 class Matcher:
     """Finds what one request asks for.
+
+    Attributes:
+        buffers: What a file is read into, to be looked through by `lines`.
+        finder: Finds the text in there; None: an expression is looked for.
 
     Raises:
         InvalidError: The expression is none.
@@ -32,11 +40,11 @@ class Matcher:
         self._text = raw(request.pattern)
         # A line ends before its CR, so a text that ends with one may match too much.
         self._has_cr = self._text.endswith(b"\r")
+        self._is_text = not request.regex and not request.ignore_case
         # One for all files: a new one for each would cost more than the file.
         self._buffer = bytearray(BLOCK_BYTES)
-        self._buffers = (self._buffer,)
-        self._find: Callable[[int, int], int] = self._find_plainly
-        self._is_text = not request.regex and not request.ignore_case
+        self.buffers = (self._buffer,)
+        self.finder: Find | None = self._find_plainly if self._is_text else None
         self._expression: re.Pattern[str] | None = None
         # Where all is ASCII, lines need not be decoded to tell capitals from small.
         self._ascii: re.Pattern[bytes] | None = None
@@ -86,39 +94,27 @@ class Matcher:
             place = search(start + at, count - at, text, size)
             return -1 if place is None else place - start
 
-        self._find = find
+        self.finder = find
 
-    def whole(self, fd: int) -> list[Hit] | None:
-        """Return the matching lines of an open file, if it is small and regular.
+    def lines(self, count: int) -> list[Hit]:
+        """Return the matching lines of a whole file, which is in the buffer.
 
         Binary files have none.
 
-        Returns:
-            None when the file has to be read in pieces.
+        Args:
+            count: The size of the file.
         """
-        try:
-            # Fails for what is no file, and for a tenth of the price of a status.
-            size = os.lseek(fd, 0, os.SEEK_END)
-            count = os.preadv(fd, self._buffers, 0)
-        except OSError:
-            return None
         if self._buffer.find(0, 0, min(count, HEAD_BYTES)) >= 0:
             return []
-        if count != size or count == BLOCK_BYTES:
-            return None
-        if self._is_text:
-            return self._text_lines(count)
+        if self.finder is not None:
+            return self._text_lines(count, self.finder)
         return list(self._in_lines(bytes(memoryview(self._buffer)[:count]), 1))
 
-    def _text_lines(self, count: int) -> list[Hit]:
-        """Return the lines in the buffer that hold the text."""
-        at = self._find(0, count)
-        if at < 0:
-            # Most files end here, and nothing of them was copied.
-            return []
+    def _text_lines(self, count: int, find: Find) -> list[Hit]:
         found: list[Hit] = []
         buffer = self._buffer
         number, counted = 1, 0
+        at = find(0, count)
         while at >= 0:
             start = buffer.rfind(b"\n", 0, at) + 1
             end = buffer.find(b"\n", at, count)
@@ -128,7 +124,7 @@ class Matcher:
             content = _without_cr(bytes(buffer[start:end]))
             if not self._has_cr or self.accepts(content):
                 found.append((number, content))
-            at = self._find(end, count)
+            at = find(end, count)
         return found
 
     def _find_plainly(self, at: int, count: int) -> int:

@@ -4,6 +4,7 @@ import os
 from _collections_abc import Iterable, Iterator
 
 from agent.files.search.engine.answer import Block
+from agent.files.search.engine.bounds import BLOCK_BYTES
 from agent.files.search.engine.matching import OPEN_FLAGS, Matcher
 from agent.files.search.engine.records import Recorder
 from agent.files.search.engine.request import Request, raw
@@ -25,24 +26,44 @@ class Reader:
         self._root = raw(request.root)
         self._below = self._root + b"/"
 
-    def blocks(self, path: bytes) -> Iterable[Block]:
-        """Return the matches of a file below the root; none when it cannot be read."""
-        try:
-            fd = self._open(path)
-        except OSError:
-            return ()
-        try:
-            hits = self.matcher.whole(fd)
-        finally:
-            os.close(fd)
-        if hits is None:
-            return self._piecewise(path)
-        return self._recorder.blocks(path, hits) if hits else ()
+    def blocks(self, paths: Iterable[bytes]) -> Iterator[tuple[int, Block]]:
+        """Yield the matches of files below the root, with each file's place in `paths`.
+
+        Files that cannot be read have none.
+        """
+        # Without further calls for files that hold no match, as most do.
+        below, flags = self._below, OPEN_FLAGS | os.O_NOFOLLOW
+        find, buffers = self.matcher.finder, self.matcher.buffers
+        for index, path in enumerate(paths):
+            try:
+                # No link is followed, not even one that was a file just now.
+                fd = os.open(below + path, flags)
+            except OSError:
+                continue
+            try:
+                # Fails for what is no file, and for a tenth of the price of a status.
+                size = os.lseek(fd, 0, os.SEEK_END)
+                count = os.preadv(fd, buffers, 0)
+            except OSError:
+                size, count = 0, -1
+            finally:
+                os.close(fd)
+            if count == size < BLOCK_BYTES:
+                if find is not None and find(0, count) < 0:
+                    continue
+                found = self._recorder.blocks(path, self.matcher.lines(count))
+            else:
+                found = self._piecewise(path)
+            for block in found:
+                yield index, block
+
+    def root_blocks(self) -> Iterator[Block]:
+        """Yield the matches of the root, which is a file, or a link to one."""
+        return self._piecewise(b"")
 
     def _open(self, path: bytes) -> int:
         if not path:
             return os.open(self._root, OPEN_FLAGS)
-        # Below the root no link is followed, not even one that was a file just now.
         return os.open(self._below + path, OPEN_FLAGS | os.O_NOFOLLOW)
 
     def _piecewise(self, path: bytes) -> Iterator[Block]:

@@ -168,7 +168,7 @@ class Ripgrep:
         if not lines:
             if self._reader is None:
                 self._reader = Reader(self._request)
-            self._answer.add_each(self._reader.blocks(below))
+            self._answer.add_each(block for _, block in self._reader.blocks([below]))
             return
         found = hits(lines)
         if self._matcher is not None:

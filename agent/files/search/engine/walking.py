@@ -29,7 +29,10 @@ def walk(request: Request, keep: RawTest | None = None) -> Iterator[Entry]:
         prefix, entries = stack[-1]
         for name, entry in entries:
             path = prefix + name
-            is_directory = _is_directory(entry)
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError:
+                is_directory = False
             if seen.is_picky:
                 told, is_directory = seen.judge(path, name, is_directory=is_directory)
                 if told:

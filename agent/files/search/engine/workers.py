@@ -42,6 +42,9 @@ def find(request: Request, answer: Answer) -> None:
         FullError: The answer is.
     """
     reader = Reader(request)
+    if os.path.isfile(raw(request.root)):
+        answer.add_each(reader.root_blocks())
+        return
     workers: list[_Worker] = []
     try:
         for _ in range(min(len(os.sched_getaffinity(0)), WORKERS_MAX)):
@@ -76,9 +79,6 @@ def _take(worker: "_Worker", answer: Answer) -> None:
 
 def _paths(request: Request) -> Iterator[bytes]:
     """Yield the files to look into, in order."""
-    if os.path.isfile(raw(request.root)):
-        yield b""
-        return
     included = any_test(request.include)
     for path, name, entry in walk(request, included):
         if is_regular(entry) and (not included or included(name)):
@@ -157,13 +157,12 @@ class _Worker:
 def _search(reader: Reader, batch: Iterable[bytes]) -> Iterator[bytes]:
     found: list[_Found] = []
     size = 0
-    for index, path in enumerate(batch):
-        for block in reader.blocks(path):
-            found.append((index, block.lines, block.text, block.cut_lines))
-            size += len(block.text)
-            if size > SENT_BYTES:
-                yield _message(found)
-                found, size = [], 0
+    for index, block in reader.blocks(batch):
+        found.append((index, block.lines, block.text, block.cut_lines))
+        size += len(block.text)
+        if size > SENT_BYTES:
+            yield _message(found)
+            found, size = [], 0
     if found:
         yield _message(found)
     yield _END
