@@ -2,7 +2,7 @@
 #
 #   bash --noprofile --norc bash_worker.sh
 #
-# What python_worker.py says of the agent's descriptors holds here too, but requests are words
+# What python_context.py says of the agent's descriptors holds here too, but requests are words
 # that end in NUL: mark, code, the number of variables, then name and value of each (`=value`,
 # or nothing to remove it). Bash cannot have descriptors closed at exec, so they are closed
 # for the time that code is run: bash keeps copies that no child sees.

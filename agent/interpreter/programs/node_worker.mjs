@@ -3,7 +3,7 @@
 //
 //   node node_worker.mjs javascript|typescript
 //
-// What python_worker.py says of the agent's descriptors holds here too. Node cannot move a
+// What python_context.py says of the agent's descriptors holds here too. Node cannot move a
 // descriptor, but opens it anew by /proc: the copy is closed at exec, and whatever is done to
 // the original leaves it as it is.
 //

@@ -1,6 +1,6 @@
 """Tells more of values than their text: HTML, JSON, pictures, charts.
 
-`python_worker.py` loads this with the first run that asks for it. Such a run has `display`
+`python_context.py` loads this with the first run that asks for it. Such a run has `display`
 as a builtin; the value of its last expression is told as its result, and the figures that
 are left open at its end are shown. Figures are read by what code-run reads them with.
 
@@ -10,6 +10,7 @@ written to a file, and the message says where.
 
 # Any Python from 3.8 on runs this, so annotations that it could not read are quoted.
 
+import ast
 import base64
 import builtins
 import json
@@ -71,11 +72,12 @@ class Rich:
     """What tells of values.
 
     Args:
-        agent: Takes the messages; see `python_worker.py`.
+        agent: Takes the messages; see `python_context.py`.
         arguments: The directory of what reads figures.
     """
 
     def __init__(self, agent: "Any", arguments: "List[str]") -> None:
+        self.ast = ast
         self._agent = agent
         self._programs = arguments[0]
         self._on = False
@@ -171,7 +173,7 @@ class Rich:
                 files[name] = stored(plain(forms.pop(name), name), name)
         # Put together by hand, since every form is encoded already.
         pairs = ",".join(f"{json.dumps(name)}:{each}" for name, each in forms.items())
-        self._agent.tell_encoded(
+        self._agent.tell(
             f'{{"type":"{kind}","text":{encoded(text)},"data":{{{pairs}}},'
             f'"files":{json.dumps(files)}}}'
         )
