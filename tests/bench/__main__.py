@@ -21,10 +21,12 @@ from tests.bench import (
     archive,
     code_run,
     execute,
+    interpreter,
     listing,
-    requests,
     pty,
+    requests,
     search,
+    sessions,
     small_files,
     stall,
     start,
@@ -36,15 +38,17 @@ CASES: tuple[Case, ...] = (
     *start.CASES,
     *requests.CASES,
     *execute.CASES,
+    *sessions.CASES,
+    *interpreter.CASES,
     *code_run.CASES,
     *transfer.CASES,
     *listing.CASES,
     *small_files.CASES,
     *search.CASES,
     *archive.CASES,
+    *pty.CASES,
     *stall.CASES,
 )
-    *pty.CASES,
 PACKAGES = {"nginx": "nginx-light", "taskset": "util-linux"}
 """Of programs whose package has another name."""
 BUSY_LOAD = 0.5
