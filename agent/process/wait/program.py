@@ -49,11 +49,9 @@ class Lines:
         tail = self._tail
         tail.add(offset, data)
         content = tail.content
-        start = 0
-        while (end := content.find(b"\n", start)) >= 0:
-            if found := self._try(start, end):
-                return found
-            start = end + 1
+        start = content.rfind(b"\n") + 1
+        if start and (found := self._try_all(start)):
+            return found
         while len(content) - start > LINE_MAX_BYTES:
             if found := self._try(start, start + LINE_MAX_BYTES):
                 return found
@@ -62,6 +60,21 @@ class Lines:
             self._tried = 0
             tail.drop(start)
         return None
+
+    def _try_all(self, end: int) -> Found | None:
+        """Try the finished lines, at once: one by one is five times as slow."""
+        text = _text(self._tail.content[: end - 1])
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").removesuffix("\r")
+        lines = text.split("\n")
+        match = next(filter(None, map(self._search, lines)), None)
+        if match is None:
+            return None
+        start = 0
+        # The first one that is like it is it: any other would have matched before.
+        for _ in range(lines.index(match.string)):
+            start = self._tail.content.index(b"\n", start) + 1
+        return self._found(start, match)
 
     def rest(self) -> Found | None:
         """Return a match in the line that is not finished."""
@@ -72,14 +85,18 @@ class Lines:
         return self._try(0, size)
 
     def _try(self, start: int, end: int) -> Found | None:
-        # Bytes that are no text stay what they are, so that places can be counted back.
-        raw = bytes(self._tail.content[start:end]).removesuffix(b"\r")
-        line = raw.decode("utf-8", "surrogateescape")
+        line = _text(self._tail.content[start:end].removesuffix(b"\r"))
         match = self._search(line)
-        if match is None:
-            return None
-        first = start + _size(line[: match.start()])
+        return None if match is None else self._found(start, match)
+
+    def _found(self, start: int, match: "re.Match[str]") -> Found:
+        first = start + _size(match.string[: match.start()])
         return self._tail.found(first, first + _size(match[0]))
+
+
+def _text(raw: bytearray) -> str:
+    # Bytes that are no text stay what they are, so that places can be counted back.
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _size(text: str) -> int:
