@@ -72,8 +72,10 @@ class Changes:
         self._fresh_before: list[str] = []
         self._known.scan()
 
-    def events(self, changes: Iterable[tuple[int, str]]) -> Iterator[Event]:
+    def events(self, changes: Collection[tuple[int, str]]) -> Iterator[Event]:
         """Yield one moment's events in an order in which they may have happened."""
+        if not changes and self._known.lost:
+            self._known.scan()
         # Before anything is looked at.
         self._before, self._since = self._since, now()
         kinds = self._kinds(changes)
@@ -93,7 +95,7 @@ class Changes:
         yield from self._modified(path for path in kinds if kinds[path] == {MODIFIED})
         yield from self._look_again()
 
-    def _kinds(self, changes: Iterable[tuple[int, str]]) -> Kinds:
+    def _kinds(self, changes: Collection[tuple[int, str]]) -> Kinds:
         """Return what happened to each path."""
         kinds: Kinds = {}
         for kind, path in changes:
@@ -159,14 +161,22 @@ class Changes:
     ) -> Iterator[Event]:
         """Tell of what came and is not there any more."""
         for path in sorted(gone):
-            if not self._is_told_of(os.path.dirname(path)):
-                # Its directory has another name by now, under which it will be found.
+            if not self._had_place(path, kinds):
+                # Its directory is not told of yet, or has another name by now.
                 continue
             if not self._known.find(path):
                 yield "created", path, ""
                 self._known.put(path, UNKNOWN, is_dir=False, since=self._since)
             if DELETED in kinds[path] and path not in late:
                 yield from self._deleted(path)
+
+    def _had_place(self, path: str, kinds: Kinds) -> bool:
+        """Tell whether the directory of something was there before this moment."""
+        parent = os.path.dirname(path)
+        if self._known.whole and parent:
+            entry = self._known.find(parent)
+            return entry is not None and entry.is_dir
+        return not any(ADDED in kinds.get(above, ()) for above in parents(path))
 
     def _is_told_of(self, path: str) -> bool:
         """Tell whether something is known; when that cannot be told, too."""
@@ -260,6 +270,8 @@ class Changes:
             yield "modified", path, ""
         else:
             self._told.add(path)
+            # What is in it is new, too, even if a walk has seen it already.
+            self._known.drop(path)
             yield "created", path, ""
         inode, is_dir = (status.inode, status.is_dir) if status else (UNKNOWN, False)
         self._known.put(path, inode, is_dir=is_dir, since=self._since)

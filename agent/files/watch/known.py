@@ -66,7 +66,8 @@ class Known:
         bound: How many entries are remembered.
 
     Attributes:
-        whole: Every entry is here, as far as it could be seen.
+        full: The bound was reached since the last walk.
+        lost: Something came that does not fit what is remembered; walk again.
     """
 
     def __init__(self, root: str, *, recursive: bool, bound: int = ENTRIES_MAX) -> None:
@@ -75,14 +76,19 @@ class Known:
         self._bound = bound
         self._top = _Directory(UNKNOWN, now())
         self._count = 0
-        self.whole = True
+        self.full = self.lost = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry is here, as far as it could be seen."""
+        return not self.full and not self.lost
 
     def scan(self) -> None:
         """Walk the tree, the uppermost directories first, and remember it afresh."""
         since = now()
         self._top = _Directory(UNKNOWN, since)
         self._count = 0
-        self.whole = True
+        self.full = self.lost = False
         open_ = deque([("", self._top)])
         while open_:
             path, directory = open_.popleft()
@@ -117,7 +123,7 @@ class Known:
         """Remember an entry that was looked at after the moment `since`."""
         parent, name = self._parent(path)
         if parent is None:
-            self.whole = False
+            self.lost = True
             return
         old = parent.entries.get(name)
         if isinstance(old, _Directory) and is_dir and old.inode == inode:
@@ -137,7 +143,7 @@ class Known:
         self.drop(path)
         parent, name = self._parent(path)
         if taken is None or parent is None:
-            self.whole = False
+            self.lost = True
             return
         parent.entries[name] = taken
         parent.later[name] = since
@@ -145,7 +151,7 @@ class Known:
 
     def _has_room(self) -> bool:
         if self._count >= self._bound:
-            self.whole = False
+            self.full = True
             return False
         self._count += 1
         return True

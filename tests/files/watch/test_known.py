@@ -91,3 +91,14 @@ def test_a_birth_is_told_by_the_clock_of_the_table(tmp_path: Path) -> None:
         assert born is not None
         assert before <= born <= after + 0.02
     assert birth_of(str(tmp_path / "none")) is None
+
+
+def test_what_does_not_fit_is_healed_by_another_walk(tree: Path) -> None:
+    found = known(tree)
+
+    found.put("f/x", 7, is_dir=False, since=1.0)
+    assert not found.whole
+    assert not found.find("f/x")
+
+    found.scan()
+    assert found.whole
