@@ -2,7 +2,7 @@
 
 What is watched is the directory that the entry is, or will be, in; while there is none,
 the nearest one above it that is there. So the wait goes down the path as it comes into
-being, and up when it vanishes. Whatever happens there, the entry itself is looked at:
+being, and up when it vanishes. Where links are on the way is watched too. Whatever happens there, the entry itself is looked at:
 an event is only the reason to look.
 """
 
@@ -21,6 +21,9 @@ from agent.process.wait.models import FileCondition, FileFacts, FileState
 
 PATIENCE_S = 3600.0
 """Longer than any wait."""
+
+LINKS_MAX = 40
+"""On the way to an entry; the kernel follows no more (man 7 path_resolution)."""
 
 
 class Look(NamedTuple):
@@ -62,7 +65,7 @@ class Entries:
         return await self._threads.run(self._resolve, condition.path)
 
     def _resolve(self, path: str) -> tuple[str, Look]:
-        resolved = os.path.normpath(self._paths.resolve(path))
+        resolved = self._paths.resolve(path)
         return resolved, _look(resolved)
 
     async def until(self, path: str, state: FileState, before: Look) -> FileFacts:
@@ -138,17 +141,36 @@ def _look(path: str) -> Look:
 
 
 def _directories(path: str) -> tuple[str, ...]:
-    """Return where its name is, and where it leads to if it is a link."""
-    above = (os.path.dirname(path), os.path.dirname(os.path.realpath(path)))
-    return tuple(dict.fromkeys(map(_nearest, above)))
+    """Return the directories that decide what is at an absolute path, without links.
 
-
-def _nearest(directory: str) -> str:
-    """Return the nearest directory above that is there, without links."""
-    real = os.path.realpath(directory)
-    while not os.path.isdir(real):
-        real = os.path.dirname(real)
-    return real
+    That is where its last name is, or the first one that is missing, and where each link
+    on the way to it is: a link may come to lead elsewhere.
+    """
+    found: list[str] = []
+    left = path.split("/")[::-1]
+    here, links = "/", 0
+    while left and links <= LINKS_MAX:
+        name = left.pop()
+        if name in {"", "."}:
+            continue
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        entry = os.path.join(here, name)
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            if any(left) and os.path.isdir(entry):
+                here = entry
+                continue
+            # The end of the way, or as far as it goes.
+            left.clear()
+        else:
+            links += 1
+            left += target.split("/")[::-1]
+            found.append(here)
+            here = "/" if target.startswith("/") else here
+    return tuple(dict.fromkeys([*found, here]))
 
 
 def _facts(now: Look) -> FileFacts:

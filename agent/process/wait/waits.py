@@ -6,6 +6,7 @@ expressions, and the listening to files.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -34,6 +35,8 @@ from agent.process.wait.models import (
     WaitRequest,
     WaitResponse,
 )
+
+log = logging.getLogger("agent.process")
 
 WAITS_MAX = 64
 """At a time: each holds a connection, and up to 64 conditions."""
@@ -156,9 +159,13 @@ class Waits:
         self._keep(self._end_job(job_id))
 
     async def _end_job(self, job_id: str) -> None:
-        await self._keeper.end(job_id, 0)
-        await self._keeper.wait(job_id)
-        await self._keeper.forget(job_id)
+        try:
+            await self._keeper.end(job_id, 0)
+            await self._keeper.wait(job_id)
+            await self._keeper.forget(job_id)
+        except AgentError as error:
+            # Nobody is left to be told; its own time limit ends it, too.
+            log.warning("an expression's program could not be ended: %s", error)
 
     async def _end_strays(self) -> None:
         # Asked before the first request is served, so none of them is ours.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.files.watch import watches
+from agent.process.wait import entries
 from tests.process.wait.conftest import Desk, file
 
 
@@ -155,6 +156,54 @@ async def test_a_link_can_be_what_comes(desk: Desk, tmp_path: Path) -> None:
         told = await wait
 
     assert told["satisfied"]
+
+
+async def test_a_link_on_the_way_may_come_to_lead_elsewhere(
+    desk: Desk, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "new/ready").touch()
+    (desk.work_dir / "current").symlink_to(tmp_path / "old")
+    (desk.work_dir / "next").symlink_to(tmp_path / "new")
+
+    async with desk.waiting(file("current/ready"), until=lambda d: d.listens) as wait:
+        (desk.work_dir / "next").rename(desk.work_dir / "current")
+        told = await wait
+
+    assert told["satisfied"]
+
+
+def test_every_directory_that_decides_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "a/link").symlink_to("../c/next")
+    (tmp_path / "c/next").symlink_to(tmp_path / "a/b")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+
+    def told(path: str) -> list[str]:
+        found = entries._directories(f"{tmp_path}/{path}")
+        return [os.path.relpath(each, tmp_path) for each in found]
+
+    assert told("a/b/x") == ["a/b"]
+    assert told("a/none/../x") == ["a"]
+    assert told("./a//b/../x") == ["a"]
+    assert told("a/link/x/y") == ["a", "c", "a/b"]
+    assert told("a/link") == ["a", "c"]
+    assert told("a/b/") == ["a"]
+    assert told("file/x") == ["."]
+    assert told("loop/x") == ["."]
+    assert entries._directories("/") == ("/",)
+
+
+async def test_a_link_that_leads_nowhere_is_a_failure(desk: Desk) -> None:
+    (desk.work_dir / "loop").symlink_to("loop")
+    body = {"conditions": [file("loop/x")], "timeout": 5}
+
+    status, told = await desk.ask(body)
+
+    assert (status, told["code"]) == (400, "INVALID_FILE_PATH")
 
 
 async def test_what_never_comes_is_pending(desk: Desk) -> None:
