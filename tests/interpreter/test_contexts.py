@@ -10,8 +10,9 @@ import uuid
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
-from tests.interpreter.conftest import Desk, asking, running
+from tests.interpreter.conftest import Desk, Talk, asking, running
 from tests.support.agent import Agent
 from tests.support.serving import settled
 
@@ -423,3 +424,21 @@ async def test_a_request_in_time_is_waited_for(desk: Desk) -> None:
         await talk.socket.send_str(json.dumps({"code": "print(1)"}))
         await talk.socket.send_str("ignored")
         assert (await talk.end()).stdout == "1\n"
+
+
+async def test_a_browser_offers_its_version_as_a_subprotocol(
+    desk: Desk, agent: Agent
+) -> None:
+    token = "X-Daytona-SDK-Version~0.218.0"
+    url = f"{desk.url}/execute?DAYTONA_SANDBOX_AUTH_KEY={agent.token}"
+    async with (
+        ClientSession() as browser,
+        browser.ws_connect(
+            url, protocols=[token, "X-Daytona-Other"], origin=agent.url
+        ) as socket,
+    ):
+        await socket.send_str(json.dumps({"code": "print(1)"}))
+        ran = await Talk(socket).end()
+
+    assert socket.protocol == token
+    assert ran.stdout == "1\n"
