@@ -33,15 +33,9 @@ Table = dict[int, Process]
 def look_up(pid: int) -> Process | None:
     """Return one process, or None when there is none."""
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        line = _read(f"/proc/{pid}/stat", 1024)
     except OSError:
         return None
-    try:
-        line = os.read(fd, 1024)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
     # The name may hold spaces and parentheses; what counts comes after the last one.
     _, _, rest = line.rpartition(b") ")
     values = rest.split(b" ", 20)
@@ -55,6 +49,25 @@ def look_up(pid: int) -> Process | None:
         int(values[19]),
         values[0].decode(),
     )
+
+
+def _read(path: str, limit: int) -> bytes:
+    """Return a file of /proc, up to `limit` bytes of it.
+
+    By three system calls: a file object takes nine, and this is done for every command.
+
+    Raises:
+        OSError: The process is gone.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
+
+
+CHILDREN_MAX_BYTES = 256 * 1024
+"""Numbers of children read of one process: more than 30 000 of them."""
 
 
 def table() -> Table:
@@ -90,8 +103,8 @@ def descendants(processes: Table, roots: set[int]) -> list[Process]:
 def children(pid: int) -> frozenset[int]:
     """Return the processes that a single-threaded process has started and not lost."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return frozenset(map(int, file.read().split()))
+        text = _read(f"/proc/{pid}/task/{pid}/children", CHILDREN_MAX_BYTES)
+        return frozenset(map(int, text.split()))
     except OSError:
         # Either it is gone, or the kernel was built without CONFIG_PROC_CHILDREN.
         return frozenset(each.pid for each in table().values() if each.parent == pid)
@@ -103,8 +116,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 def times(pid: int) -> tuple[float, float]:
     """Return user and system seconds of a process and the children it waited for."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            values = file.read().rpartition(b") ")[2].split()
+        values = _read(f"/proc/{pid}/stat", 1024).rpartition(b") ")[2].split()
     except OSError:
         return 0.0, 0.0
     # Fields 14 to 17 of man 5 proc; the first one here is the third.
