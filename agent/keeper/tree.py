@@ -33,7 +33,7 @@ Table = dict[int, Process]
 def look_up(pid: int) -> Process | None:
     """Return one process, or None when there is none."""
     try:
-        line = _read(f"/proc/{pid}/stat", 1024)
+        line = _read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # The name may hold spaces and parentheses; what counts comes after the last one.
@@ -51,23 +51,24 @@ def look_up(pid: int) -> Process | None:
     )
 
 
-def _read(path: str, limit: int) -> bytes:
-    """Return a file of /proc, up to `limit` bytes of it.
+def _read(path: str) -> bytes:
+    """Return a file of /proc.
 
-    By three system calls: a file object takes nine, and this is done for every command.
+    By few system calls: a file object takes nine, and this is done for every command.
 
     Raises:
         OSError: The process is gone.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(fd, limit)
+        content = piece = os.read(fd, 4096)
+        # A line ends short of a page; a list of numbers may need several reads.
+        while piece and not content.endswith(b"\n"):
+            piece = os.read(fd, 4096)
+            content += piece
+        return content
     finally:
         os.close(fd)
-
-
-CHILDREN_MAX_BYTES = 256 * 1024
-"""Numbers of children read of one process: more than 30 000 of them."""
 
 
 def table() -> Table:
@@ -103,7 +104,7 @@ def descendants(processes: Table, roots: set[int]) -> list[Process]:
 def children(pid: int) -> frozenset[int]:
     """Return the processes that a single-threaded process has started and not lost."""
     try:
-        text = _read(f"/proc/{pid}/task/{pid}/children", CHILDREN_MAX_BYTES)
+        text = _read(f"/proc/{pid}/task/{pid}/children")
         return frozenset(map(int, text.split()))
     except OSError:
         # Either it is gone, or the kernel was built without CONFIG_PROC_CHILDREN.
@@ -116,7 +117,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 def times(pid: int) -> tuple[float, float]:
     """Return user and system seconds of a process and the children it waited for."""
     try:
-        values = _read(f"/proc/{pid}/stat", 1024).rpartition(b") ")[2].split()
+        values = _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
     except OSError:
         return 0.0, 0.0
     # Fields 14 to 17 of man 5 proc; the first one here is the third.
