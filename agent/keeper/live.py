@@ -19,7 +19,7 @@ LAST_BYTES = 64 * 1024
 LAST_PIECES = 64
 """The same, counted in pieces, which cost memory of their own."""
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 32 * 1024
 """Bytes of one stream that are held as one piece."""
 
 WAITING_MARK_BYTES = 256 * 1024
@@ -75,6 +75,11 @@ class LiveOutput:
     def append(self, view: memoryview, stream: int) -> None:
         """Hold bytes of a stream, and forget what nobody waits for."""
         now = time.time()
+        for start in range(0, len(view), PIECE_BYTES):
+            self._hold(view[start : start + PIECE_BYTES], stream, now)
+        self._forget()
+
+    def _hold(self, view: memoryview, stream: int, now: float) -> None:
         last = self._pieces[-1] if self._pieces else None
         if (
             last is None
@@ -87,11 +92,13 @@ class LiveOutput:
         last.content += view
         self.total += len(view)
         self._held += len(view)
-        self._forget()
 
     def _forget(self) -> None:
         wanted = min((each.offset for each in self.readers), default=self.total)
-        while self._held > LAST_BYTES or len(self._pieces) > LAST_PIECES:
+        # The newest piece stays: it is the last that was said.
+        while len(self._pieces) > 1 and (
+            self._held > LAST_BYTES or len(self._pieces) > LAST_PIECES
+        ):
             oldest = self._pieces[0]
             if oldest.end > wanted:
                 if self._held <= MAX_BYTES:

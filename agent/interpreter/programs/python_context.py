@@ -340,7 +340,7 @@ class Worker:
         except BaseException as raised:  # noqa: BLE001 - whatever the code raises
             error = raised
         if not self.agent.is_ours:
-            end_child(error)
+            end_child(error, self._traceback)
         set_environment(before, quiet=True)
         flush(sys.stdout, sys.stderr)
         if error is None or isinstance(error, SystemExit):
@@ -608,7 +608,7 @@ def end_child(error: "BaseException | None") -> None:
         say_last_words(error)
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
     elif error is not None:
-        sys.__excepthook__(type(error), error, error.__traceback__)
+        write_all(2, "".join(tell(error, set())).encode("utf-8", "replace"))
         code = 1
     flush(sys.stdout, sys.stderr)
     os._exit(code & 0xFF)
