@@ -186,8 +186,11 @@ def settle_in(home: Path) -> None:
 
 
 @pytest.fixture
-def agent(start_agent: StartAgent) -> Agent:
+def agent(start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch) -> Agent:
     """Return a whole agent, whose shells have a prompt of our own."""
+    for name in ("COLUMNS", "LINES"):
+        # xdist's; programs would take them for the size of their terminal.
+        monkeypatch.delenv(name, raising=False)
     agent = start_agent()
     settle_in(agent.home)
     return agent

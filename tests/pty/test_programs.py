@@ -57,6 +57,13 @@ class Emulator:
         """Press keys."""
         await self.screen.type(text)
 
+    async def leave(self, key: str) -> None:
+        """End the program by a key, and see that the shell is there again."""
+        start = len(self.screen.output)
+        await self.screen.type(key)
+        await self.screen.until(PROMPT, start)
+        await self.screen.run("echo le''ft", b"left")
+
     async def resize(self, desk: Desk, columns: int, rows: int) -> None:
         """Drag the window's corner."""
         await desk.ask("POST", "/a/resize", {"cols": columns, "rows": rows})
@@ -93,8 +100,7 @@ async def test_htop_shows_processes_and_quits(desk: Desk) -> None:
     async with sitting_at(desk) as seat:
         await seat.type("htop\n")
         await seat.until("PID", "USER", "Mem[", "F10")
-        await seat.type("q")
-        await seat.screen.run("echo le''ft", b"left")
+        await seat.leave("q")
 
 
 async def test_tmux_splits_detaches_and_is_there_again(desk: Desk) -> None:
@@ -158,8 +164,7 @@ async def test_a_full_screen_python_program_hears_keys_and_sizes(
             await seat.resize(desk, columns, rows)
             await seat.until(f"size {rows}x{columns} keys ab^", "corner")
         assert seat.display.display[18][62:68] == "corner"
-        await seat.type("q")
-        await seat.screen.run("echo le''ft", b"left")
+        await seat.leave("q")
 
 
 async def test_a_second_client_sees_the_same_screen(desk: Desk, agent: Agent) -> None:
