@@ -36,7 +36,7 @@ class Contexts:
 
     async def open(self) -> None:
         """Find what earlier apis have made."""
-        jobs = [job for job in await self._keeper.list() if job.kind == KIND]
+        jobs = await self._keeper.list(KIND)
         for job in jobs:
             facts = msgspec.json.decode(job.label, type=Facts)
             context = self._contexts.setdefault(facts.id, Context(self._keeper, facts))

@@ -212,9 +212,13 @@ class Keeper:
         header, _ = await self.request("info", b"", {"job": job_id})
         return job_of(header["job"])
 
-    async def list(self) -> tuple[Job, ...]:
-        """Return all jobs, oldest first."""
-        _, payload = await self.request("list")
+    async def list(self, *kinds: str) -> tuple[Job, ...]:
+        """Return the jobs of some kinds, oldest first.
+
+        Without a kind all of them, but for what a session has done and is done with:
+        there may be thousands of that.
+        """
+        _, payload = await self.request("list", b"", {"kinds": list(kinds)})
         return tuple(map(job_of, cast("tuple[Json]", load(payload)["jobs"])))
 
     async def wait(self, job_id: str) -> Exit:

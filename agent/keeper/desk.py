@@ -235,9 +235,14 @@ class Desk:
     def _info(self, number: int, header: Header, _payload: bytes) -> None:
         self._answer(number, {"job": self._job(header).summary()})
 
-    def _list(self, number: int, _header: Header, _payload: bytes) -> None:
+    def _list(self, number: int, header: Header, _payload: bytes) -> None:
+        kinds = fields.texts(header, "kinds")
         # As payload: a long list is more than a header may hold.
-        summaries: list[Json] = [job.summary() for job in self._jobs.all()]
+        summaries: list[Json] = [
+            job.summary()
+            for job in self._jobs.all()
+            if (job.terms.kind in kinds if kinds else not job.is_past)
+        ]
         self._answer(number, {}, dump({"jobs": summaries}))
 
     def _wait(self, number: int, header: Header, _payload: bytes) -> None:

@@ -295,6 +295,11 @@ class Job:
         """Whether no byte can come any more."""
         return self.state == "finished" and not self._streams
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it is a session's, and over in every way."""
+        return self.owned and self.closed
+
     def _maybe_closed(self) -> None:
         if self.closed:
             self.output.seal()

@@ -410,7 +410,8 @@ class Session:
     def _shell_ended(self, shell: Job) -> None:
         if shell is not self.shell:
             return
-        if not self._ready and not self._is_plain and not self.deleted:
+        is_ours = not self.deleted and not shell.ending
+        if is_ours and not self._ready and not self._is_plain:
             self._start_plainly()
             return
         assert shell.exit is not None  # noqa: S101 - that is what it tells

@@ -84,12 +84,11 @@ class Terminals:
             held = name.startswith(STORE_PREFIX) and await self._keeper.kv_get(name)
             if held:
                 self._adopt(Terminal.of_store(self._keeper, held))
-        for job in await self._keeper.list():
-            if job.kind == KIND:
-                # It replaces one that was started when the other process was killed.
-                terminal = Terminal.of_job(self._keeper, job)
-                self._adopt(terminal)
-                self._mind(terminal)
+        for job in await self._keeper.list(KIND):
+            # It replaces one that was started when the other process was killed.
+            terminal = Terminal.of_job(self._keeper, job)
+            self._adopt(terminal)
+            self._mind(terminal)
         by_age = sorted(self._by_id.items(), key=lambda each: each[1].facts.created)
         self._by_id = dict(by_age)
 

@@ -462,3 +462,20 @@ async def test_a_text_of_megabytes_runs(keeper: Keeper) -> None:
     _, commands = await shell.sessions.info("s1")
     assert [len(each.text) for each in commands] == [len(text), 10]
     await shell.sessions.end("s1", 0)
+
+
+async def test_a_list_of_jobs_leaves_out_what_sessions_are_done_with(
+    keeper: Keeper,
+) -> None:
+    shell = await bash(keeper)
+    for _ in range(5):
+        await shell.run("true")
+    running = await shell.start("sleep 30")
+
+    everything = {job.kind: job.id for job in await keeper.list()}
+    commands = await keeper.list("session-command")
+
+    assert set(everything) == {"session", "session-command"}
+    assert everything["session-command"] == running
+    assert len(commands) == 6
+    await shell.sessions.end("s1", 0)

@@ -290,8 +290,8 @@ class Watches:
         task.add_done_callback(self._closing.discard)
 
     async def _end_strays(self) -> None:
-        for job in await self._keeper.list():
-            if job.kind == KIND and not self._is_ours(job.id):
+        for job in await self._keeper.list(KIND):
+            if not self._is_ours(job.id):
                 await self._keeper.end(job.id, 0)
                 await self._keeper.forget(job.id)
 

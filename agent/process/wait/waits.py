@@ -169,9 +169,8 @@ class Waits:
 
     async def _end_strays(self) -> None:
         # Asked before the first request is served, so none of them is ours.
-        for job in await self._keeper.list():
-            if job.kind == KIND:
-                await self._end_job(job.id)
+        for job in await self._keeper.list(KIND):
+            await self._end_job(job.id)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
