@@ -101,6 +101,10 @@ class TooManyError(AgentError):
     """Past a stated count (429)."""
 
 
+class RemoteError(AgentError):
+    """Another server that the request needs cannot be reached, or broke off (502)."""
+
+
 class UnavailableError(AgentError):
     """The agent cannot serve this just now; trying again may work (503)."""
 

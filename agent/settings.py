@@ -77,6 +77,12 @@ def _level(text: str) -> str:
     return "warning" if text.lower() == "warn" else text.lower()
 
 
+def _credential_store(text: str) -> str:
+    if text not in {"memory", "store"}:
+        raise ValueError(f"neither memory nor store: {text}")
+    return text
+
+
 def _program(text: str) -> str:
     if not (os.path.isabs(text) and os.path.isfile(text) and os.access(text, os.X_OK)):
         raise ValueError(f"not the absolute path of a program: {text}")
@@ -265,6 +271,17 @@ class Settings:
     )
     max_commands: int = _option(
         _positive, 4096, "commands running at once; more get 429", unit="commands"
+    )
+    git_credentials: str = _option(
+        _credential_store,
+        "memory",
+        "where /git/credentials keeps what it is given: memory, or store (plain text)",
+    )
+    git_credentials_lifetime_s: float = _option(
+        _duration_s,
+        12 * 3600.0,
+        "time for which git credentials are kept in memory",
+        unit="s",
     )
     dev: bool = field(default=False, metadata={"internal": True})
     dev_port: int = _option(

@@ -41,6 +41,7 @@ KINDS: dict[type[BaseException], tuple[int, str]] = {
     errors.UnprocessableError: (422, "UNPROCESSABLE_ENTITY"),
     errors.MisdirectedError: (421, "MISDIRECTED_REQUEST"),
     errors.TooManyError: (429, "TOO_MANY_REQUESTS"),
+    errors.RemoteError: (502, "BAD_GATEWAY"),
     errors.UnavailableError: (503, "SERVICE_UNAVAILABLE"),
     errors.StorageFullError: (507, "INSUFFICIENT_STORAGE"),
     errors.AgentError: (500, "INTERNAL_SERVER_ERROR"),

@@ -11,7 +11,7 @@ MAY_USE = {
     "keeper": {"errors", "settings", "version"},
     "web": GROUND,
     "files": {*GROUND, "registry", "web", "keeper"},
-    "git": {*GROUND, "registry", "web"},
+    "git": {*GROUND, "registry", "web", "keeper", "files"},
     "process": {*GROUND, "registry", "web", "keeper", "system", "files"},
     "sessions": {*GROUND, "registry", "web", "keeper", "process", "system"},
     "pty": {*GROUND, "registry", "web", "keeper", "process", "system"},

@@ -12,8 +12,10 @@ READS_ENVIRONMENT = (
     "__main__.py",
     "keeper/",
     "interpreter/programs/",
+    "git/environment.py",
 )
-"""Who may; a program of the interpreter sets the variables that code is run with."""
+"""Who may; a program of the interpreter sets the variables that code is run with, and
+what GitPython would hand on of this process's has to be taken away by name."""
 STARTS_CHILDREN = ("keeper/", "git/", "lsp/", "files/search/engine/")
 """Who may start and end processes; `command.py` turns itself into the keeper.
 

@@ -1,0 +1,1 @@
+"""Repositories: local work and remotes, by the git program behind guards."""

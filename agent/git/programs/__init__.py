@@ -1,0 +1,1 @@
+"""Programs that git runs for us; each stands alone."""
