@@ -601,7 +601,10 @@ def say_last_words(error: "BaseException | None") -> None:
             pass
 
 
-def end_child(error: "BaseException | None") -> None:
+def end_child(
+    error: "Optional[BaseException]",
+    tell: "Callable[[BaseException, set[int]], List[str]]",
+) -> None:
     """End a child that the code forked and let run into the end of its code."""
     code = 0
     if isinstance(error, SystemExit):
