@@ -39,7 +39,7 @@ except ImportError:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType, ModuleType
-    from typing import Any, Dict, List, Optional, Sequence
+    from typing import Any, Callable, Dict, List, Optional, Sequence
 
     Environment = Dict[str, Optional[str]]
     Record = Dict[str, Any]
