@@ -15,6 +15,10 @@ from agent.keeper.loop import READ, WRITE, Loop
 QUEUE_MAX_BYTES = 64 * 1024 * 1024
 """Answers that an api has not taken up; one that lets so many pile up does not live."""
 
+LINE_BYTES = 1024 * 1024
+"""Asked of the kernel for what is under way, which grants less to ordinary users: a piece
+of a log should go in one call, without a copy of what did not fit."""
+
 CROWDED_BYTES = 1024 * 1024
 """With so much waiting, followers are not served; answers still are."""
 
@@ -39,6 +43,7 @@ class Link:
         on_room: Callable[[], None],
     ) -> None:
         line.setblocking(False)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINE_BYTES)
         self._loop = loop
         self._line = line
         self._on_frame = on_frame

@@ -122,6 +122,18 @@ def dropped(offset: int, count: int) -> tuple[Chunk, ...]:
     return (Chunk(offset=offset, stream=1, time=0.0, data=text.encode()),)
 
 
+async def exact(subscription: Subscription, only: int) -> AsyncIterator[bytes]:
+    """Yield the bytes of a log as they are stored, for one who counts them.
+
+    Args:
+        subscription: The log, from where the follower is.
+        only: The one output that is wanted; 0 for both.
+    """
+    async for chunk in subscription:
+        if not only or chunk.stream == only:
+            yield chunk.data
+
+
 async def messages(
     subscription: Subscription, *, labelled: bool, only: int = 0, says_dropped: bool
 ) -> AsyncIterator[list[bytes]]:

@@ -19,7 +19,7 @@ from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions.executing import Execution
 from agent.sessions.labels import text_of
 from agent.sessions.levels import Level, begins_at_home, level_of
-from agent.sessions.logs import Snapshot, json_of, logs_of, messages
+from agent.sessions.logs import Snapshot, exact, json_of, logs_of, messages
 from agent.sessions.models import (
     Command,
     CreateSessionRequest,
@@ -385,21 +385,22 @@ async def _by_chunks(
     offset: int | None,
     only: int,
 ) -> web.StreamResponse:
-    is_labelled = _level(request, state) is not Level.COMBINED and offset is None
+    is_labelled = _level(request, state) is not Level.COMBINED
     subscription = _subscription(keeper, state.job.id, offset or 0)
     async with subscription as log:
 
         async def bodies() -> AsyncIterator[bytes]:
             async for ready in messages(
-                log, labelled=is_labelled, only=only, says_dropped=offset is None
+                log, labelled=is_labelled, only=only, says_dropped=True
             ):
                 yield b"".join(ready)
 
+        pieces = bodies() if offset is None else exact(log, only)
         with told_of_the_end(request, log.leave):
             headers = {"Content-Type": BYTES_TYPE}
             if offset is not None:
                 headers[OFFSET_HEADER] = str(log.offset)
-            return await stream(request, bodies(), headers, at_once=True)
+            return await stream(request, pieces, headers, at_once=True)
 
 
 async def _by_events(
