@@ -153,6 +153,12 @@ class Texts:
 
 def text_of(chunks: Iterable[Chunk], *, labelled: bool = False, only: int = 0) -> str:
     """Return the text of a whole log."""
+    if not labelled:
+        wanted = [each for each in chunks if not only or each.stream == only]
+        if only or len({each.stream for each in wanted}) <= 1:
+            # As nearly every answer: no half of a character can be another's.
+            return b"".join(each.data for each in wanted).decode("utf-8", "replace")
+        chunks = wanted
     return "".join(pieces_of(chunks, labelled=labelled, only=only))
 
 
