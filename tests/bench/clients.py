@@ -17,6 +17,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
 
 _OK = re.compile(rb"HTTP/1\.[01] 2")
+_EMPTY = re.compile(rb"HTTP/1\.[01] 204")
 
 
 class WrongAnswerError(Exception):
@@ -78,6 +79,8 @@ def is_whole(answer: bytes) -> bool:
         return False
     if not _OK.match(answer):
         raise WrongAnswerError(repr(answer[:500]))
+    if _EMPTY.match(answer):
+        return True
     length = _LENGTH.search(head)
     return len(body) == int(length[1]) if length else body.endswith(b"0\r\n\r\n")
 
