@@ -5,7 +5,8 @@ may be slow.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from agent import wire
 from agent.errors import RangeError
@@ -146,7 +147,8 @@ async def messages(
         says_dropped: Whether the end tells how much was not kept.
     """
     cutter = Messages(labelled=labelled)
-    async for chunk in _with_pauses(subscription, cutter):
+    waits = partial(_character_limit, cutter)
+    async for chunk in with_pauses(subscription, waits):
         if chunk is None:
             yield cutter.take(flush=True)
             continue
@@ -161,26 +163,34 @@ async def messages(
     yield cutter.take(flush=True)
 
 
-async def _with_pauses(
-    subscription: Subscription, cutter: Messages
+def _character_limit(cutter: Messages) -> float | None:
+    return HELD_S if cutter.holds_back else None
+
+
+async def with_pauses(
+    subscription: Subscription, limit: Callable[[], float | None]
 ) -> AsyncIterator[Chunk | None]:
-    """Yield the chunks, and None when one has not come that a character waits for."""
+    """Yield the chunks, and None whenever none has come for the time of `limit`."""
     chunks = aiter(subscription)
-    coming = asyncio.ensure_future(_next(chunks))
+    coming: asyncio.Task[Chunk | None] | None = None
     try:
         while True:
-            limit_s = HELD_S if cutter.holds_back else None
-            done, _ = await asyncio.wait({coming}, timeout=limit_s)
-            if not done:
-                yield None
-                continue
-            chunk = coming.result()
+            limit_s = limit()
+            if coming is None and (limit_s is None or subscription.has_more):
+                chunk = await anext(chunks, None)
+            else:
+                coming = coming or asyncio.ensure_future(_next(chunks))
+                done, _ = await asyncio.wait({coming}, timeout=limit_s)
+                if not done:
+                    yield None
+                    continue
+                chunk, coming = coming.result(), None
             if chunk is None:
                 return
             yield chunk
-            coming = asyncio.ensure_future(_next(chunks))
     finally:
-        coming.cancel()
+        if coming is not None:
+            coming.cancel()
 
 
 async def _next(chunks: AsyncIterator[Chunk]) -> Chunk | None:

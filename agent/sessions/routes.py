@@ -19,7 +19,7 @@ from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.sessions.executing import Execution
 from agent.sessions.labels import text_of
 from agent.sessions.levels import Level, begins_at_home, level_of
-from agent.sessions.logs import Snapshot, exact, json_of, logs_of, messages
+from agent.sessions.logs import Snapshot, exact, json_of, logs_of, messages, with_pauses
 from agent.sessions.models import (
     Command,
     CreateSessionRequest,
@@ -38,7 +38,7 @@ from agent.sessions.sessions import (
     CommandState,
     Sessions,
 )
-from agent.web.events import begin_events, encode_event, last_event_id
+from agent.web.events import PING, begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
 from agent.web.idempotency import KEY_HEADER, answer_once
 from agent.web.routes import JSON_TYPE, Routes, with_headers
@@ -409,8 +409,10 @@ async def _by_events(
     async with _subscription(keeper, job_id, offset) as log:
         with told_of_the_end(request, log.leave):
             response = await begin_events(request)
-            async for chunk in log:
-                if not only or chunk.stream == only:
+            async for chunk in with_pauses(log, lambda: PING_S):
+                if chunk is None:
+                    await response.write(PING)
+                elif not only or chunk.stream == only:
                     await response.write(_as_event(chunk))
             if log.end is not None:
                 facts = {"offset": log.end.offset, "dropped": log.end.dropped_bytes}

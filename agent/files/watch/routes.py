@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from agent import wire
-from agent.errors import InvalidRequestError
 from agent.files.watch.models import WatchEvent
 from agent.files.watch.patterns import Choice
 from agent.files.watch.watches import Listener, Watches
 from agent.registry import KEEPER, WATCHES, WORK_DIR
+from agent.web.events import begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
 from agent.web.routes import Routes
 from agent.web.server import told_of_the_end
@@ -51,7 +51,7 @@ async def watch_files(
     directories is not told. `include` and `exclude` are globs with commas between them.
     """
     choice = Choice(include, exclude)
-    since = _last_event(request, since)
+    since = last_event_id(request, since)
     watches = request.app[WATCHES]
     async with watches.listen(
         path, choice, recursive=recursive, since=since
@@ -62,26 +62,8 @@ async def watch_files(
             return await _by_events(request, listener)
 
 
-def _last_event(request: web.Request, since: int | None) -> int | None:
-    # A browser that comes back asks with the same address as before, so the header wins.
-    given = request.headers.get("Last-Event-ID", "")
-    if not given:
-        return since
-    if not (given.isascii() and given.isdigit() and len(given) < 20):
-        raise InvalidRequestError("Last-Event-ID: not a number of ours")
-    return int(given)
-
-
 async def _by_events(request: web.Request, listener: Listener) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "Cache-Control": "no-store",
-            # nginx would hold the events back until it has a few kilobytes.
-            "X-Accel-Buffering": "no",
-        }
-    )
-    await response.prepare(request)
+    response = await begin_events(request)
     await response.write(_as_event(listener.begin()))
     while (events := await listener.take(PING_S)) is not None:
         if events:
@@ -94,11 +76,7 @@ async def _by_events(request: web.Request, listener: Listener) -> web.StreamResp
 
 
 def _as_event(event: WatchEvent) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        event.sequence,
-        event.kind.encode(),
-        wire.encode(event),
-    )
+    return encode_event(event.sequence, event.kind, wire.encode(event))
 
 
 async def _by_websocket(request: web.Request, listener: Listener) -> web.StreamResponse:
