@@ -15,7 +15,7 @@ from agent.keeper.loop import READ, WRITE, Loop
 QUEUE_MAX_BYTES = 64 * 1024 * 1024
 """Answers that an api has not taken up; one that lets so many pile up does not live."""
 
-LINE_BYTES = 1024 * 1024
+LINE_BYTES = 384 * 1024
 """Asked of the kernel for what is under way, which grants less to ordinary users: a piece
 of a log should go in one call, without a copy of what did not fit."""
 

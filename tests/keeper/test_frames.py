@@ -124,7 +124,7 @@ def test_what_waits_is_sent_in_order_once_there_is_room() -> None:
     ours, theirs = socket.socketpair()
     room: list[bool] = []
     link = Link(loop, ours, lambda *_: None, lambda: None, lambda: room.append(True))
-    bodies = [bytes([i]) * 300_000 for i in range(8)]
+    bodies = [bytes([i]) * 500_000 for i in range(8)]
     for i, body in enumerate(bodies):
         link.send({"i": i}, body)
     assert link.crowded
