@@ -124,19 +124,19 @@ def test_what_waits_is_sent_in_order_once_there_is_room() -> None:
     ours, theirs = socket.socketpair()
     room: list[bool] = []
     link = Link(loop, ours, lambda *_: None, lambda: None, lambda: room.append(True))
-    bodies = [bytes([i]) * 500_000 for i in range(8)]
+    bodies = [bytes([i]) * 500_000 for i in range(24)]
     for i, body in enumerate(bodies):
         link.send({"i": i}, body)
     assert link.crowded
 
     decoder = Decoder()
     found: list[tuple[Header, bytes]] = []
-    while len(found) < 8:
+    while len(found) < 24:
         loop.soon(lambda: None)
         loop.turn()
         found += decoder.feed(theirs.recv(65536))
 
-    assert [header["i"] for header, _ in found] == list(range(8))
+    assert [header["i"] for header, _ in found] == list(range(24))
     assert [body for _, body in found] == bodies
     loop.soon(lambda: None)
     loop.turn()
