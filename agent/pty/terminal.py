@@ -112,6 +112,11 @@ class Terminal:
         held = Unstarted(facts=self.facts, rows=rows, columns=columns)
         await self._keeper.kv_set(self._stored_as, wire.encode(held))
 
+    async def unkeep(self) -> None:
+        """Have the keeper forget it, if it is one that has no process."""
+        if self.facts.lazy:
+            await self._keeper.kv_delete(self._stored_as)
+
     async def start(self, shell: str) -> bool:
         """Start its shell; return False when that has been done.
 
@@ -130,8 +135,7 @@ class Terminal:
                     f"failed to start PTY session: {error.message}"
                 ) from error
             self._job_id = job.id
-            if self.facts.lazy:
-                await self._keeper.kv_delete(self._stored_as)
+            await self.unkeep()
             return True
 
     def _spec(self, shell: str) -> Spec:
@@ -170,7 +174,7 @@ class Terminal:
         async with self._changing:
             self._deleted = True
             if not self.started:
-                await self._keeper.kv_delete(self._stored_as)
+                await self.unkeep()
                 return
         try:
             await self._keeper.end(self._job_id, 0)

@@ -189,6 +189,7 @@ class Terminals:
             yield
         except AgentError:
             self._drop(terminal)
+            await terminal.unkeep()
             raise
 
     def _drop(self, terminal: Terminal) -> None:

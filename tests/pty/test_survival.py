@@ -101,3 +101,15 @@ async def test_an_end_that_no_api_saw_can_be_had_from_an_offset(
         assert (await screen.until_closed())[0] == 1011
         assert b"last" in screen.output
         assert screen.controls[-1]["exitCode"] == 6
+
+
+async def test_a_lazy_terminal_that_could_not_start_does_not_come_back(
+    desk: Desk, agent: Agent
+) -> None:
+    await desk.ask("POST", "", {"id": "a", "lazyStart": True, "cwd": "/nowhere"})
+    async with desk.connect("a") as screen:
+        assert screen.controls[0]["status"] == "error"
+
+    await asyncio.to_thread(kill_api, agent)
+
+    assert await desk.ids() == []
