@@ -9,6 +9,7 @@ from agent.files.archives import routes as archives
 from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
+from agent.git import routes as git
 from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
 from agent.process import routes as process
@@ -42,6 +43,7 @@ TABLES: tuple[Routes, ...] = (
     coderun.routes,
     pty.routes,
     interpreter.routes,
+    git.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -57,6 +59,7 @@ CONTEXTS: tuple[Context, ...] = (
     coderun.context,
     pty.context,
     interpreter.context,
+    git.context,
 )
 
 

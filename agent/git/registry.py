@@ -11,17 +11,18 @@ Whatever changes a repository holds its one lock for as long as the block takes.
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from agent.errors import InvalidRequestError
+from agent.errors import ConflictError, InvalidRequestError
 from agent.files.paths import Paths, told_as
 from agent.git.credentials import CredentialDesk, CredentialStore
 from agent.git.guards import Configuration, overrides
 from agent.git.journal import Entry, Journal, Note
 from agent.git.process import Output
-from agent.git.repository import Repository, find
+from agent.git.repository import Repository, find, holds_repository
 from agent.git.runner import PLAIN, Options, Runner
 from agent.keeper.client import Keeper
 from agent.settings import Settings
@@ -115,6 +116,15 @@ class Repositories:
             guards=tuple(overrides(configuration)),
             work_tree=None if is_bare else found.work_tree,
         )
+
+    async def free_place(self, path: str) -> str:
+        """Return the absolute path at which a repository is to be made.
+
+        Raises:
+            ConflictError: There is one already.
+            NotADirectoryError: It is a file.
+        """
+        return await self.runner.local.run(self._free_place, path)
 
     async def find_with_files(self, path: str) -> Repository:
         """Return a repository that is not bare.
@@ -211,6 +221,15 @@ class Repositories:
             raise InvalidRequestError("path is required")
         with told_as(path):
             return find(self.paths.resolve(path), path)
+
+    def _free_place(self, path: str) -> str:
+        with told_as(path):
+            place = os.path.realpath(self.paths.resolve(path))
+            if os.path.lexists(place) and not os.path.isdir(place):
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
+        if holds_repository(place):
+            raise ConflictError(f"a repository exists already: {path}")
+        return place
 
     async def _swept(self) -> None:
         if self._sweeping is not None:

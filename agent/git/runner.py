@@ -9,7 +9,7 @@ the repository's one lock and has told the journal (`registry.py`).
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.files.threads import Threads
@@ -123,7 +123,7 @@ class Runner:
         *,
         repository: Repository,
         options: Options = PLAIN,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Give what a git that only reads prints, as fast as it is taken.
 
         Raises:
