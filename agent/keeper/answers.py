@@ -84,6 +84,7 @@ def header_of(spec: Spec) -> Header:
         "output": spec.output,
         "stdin": spec.stdin,
         "kept": spec.kept or None,
+        "unset": list(spec.unset) or None,
         "limits": limits_of(spec.limits),
         "control": spec.control or None,
         "job": spec.id or None,

@@ -33,6 +33,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         argv: Program (searched on the job's PATH) and arguments.
         cwd: Its directory; relative ones resolve against the work dir, None is that.
         env: Variables besides those of the base environment.
+        unset: Variables that it has not.
         output: Both outputs on one pipe, in true order; on two; or a terminal.
         stdin: The null device, or a pipe for `write` and `close_stdin`.
         control: It has a pipe as descriptor 3 too, for what is no output: stream 3 of its
@@ -55,6 +56,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     argv: Sequence[str | bytes]
     cwd: str | None = None
     env: Mapping[str, str] | None = None
+    unset: Sequence[str] = ()
     output: Literal["merged", "split", "pty"] = "merged"
     stdin: Literal["null", "pipe"] = "null"
     control: bool = False

@@ -126,7 +126,6 @@ class Attachment:
         self._input = bytearray()
         self._typed = asyncio.Event()
         self._no_more_input = False
-        self._tells_offset = False
         self._cut: asyncio.Future[Over] = asyncio.get_running_loop().create_future()
 
     async def run(self, *, tell_offset: bool) -> None:
@@ -135,7 +134,6 @@ class Attachment:
         Args:
             tell_offset: It asked by an offset, so it is told where its output begins.
         """
-        self._tells_offset = tell_offset
         offset = self._output.offset if tell_offset else UNSET
         connected = Control(status="connected", offset=offset)
         try:
@@ -267,10 +265,9 @@ class Attachment:
                 """There is nobody to tell."""
 
     def _slow_reason(self) -> str:
-        words = "slow consumer"
-        if not self._tells_offset:
-            return words
-        return text_of(CloseReason(error=words, offset=self._shown))
+        # With the offset for every client (decisions 13): one without `since` may take
+        # it up, too.
+        return text_of(CloseReason(error="slow consumer", offset=self._shown))
 
 
 async def refuse(line: Line, why: str) -> None:

@@ -140,10 +140,14 @@ class Terminal:
 
     def _spec(self, shell: str) -> Spec:
         rows, columns = self._size
+        wanted = self.facts.environment or {}
         return Spec(
             argv=[shell, "-i", "-l"],
             cwd=self.facts.cwd,
             env=self.facts.environment,
+            # The size of the terminal that the agent was started from is not this one's,
+            # and curses would believe it.
+            unset=[name for name in ("COLUMNS", "LINES") if name not in wanted],
             output="pty",
             kind=KIND,
             label=wire.encode(self.facts).decode(),

@@ -189,8 +189,8 @@ def settle_in(home: Path) -> None:
 def agent(start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch) -> Agent:
     """Return a whole agent, whose shells have a prompt of our own."""
     for name in ("COLUMNS", "LINES"):
-        # xdist's; programs would take them for the size of their terminal.
-        monkeypatch.delenv(name, raising=False)
+        # As of the terminal that the agent was started from; no size of its terminals.
+        monkeypatch.setenv(name, "7")
     agent = start_agent()
     settle_in(agent.home)
     return agent

@@ -91,7 +91,7 @@ async def test_with_nobody_attached_the_program_is_not_held_up(
 
 
 @pytest.mark.timeout(30)
-async def test_slow_clients_that_gave_no_offset_hear_the_usual_words(
+async def test_slow_clients_that_gave_no_offset_hear_it_too(
     desk: Desk, agent: Agent
 ) -> None:
     async with desk.create("a") as screen:
@@ -99,7 +99,9 @@ async def test_slow_clients_that_gave_no_offset_hear_the_usual_words(
         await screen.type("stty -opost; yes | head -c 50000000; touch done\n")
         await until_there(agent, "done")
 
-        assert await screen.until_closed() == (1008, "slow consumer")
+        code, reason = await screen.until_closed()
+        assert code == 1008
+        assert re.fullmatch(r'\{"error":"slow consumer","offset":\d+\}', reason)
     async with desk.connect("a") as screen:
         await screen.run("echo still he''re", b"still here")
 
