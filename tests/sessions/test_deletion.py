@@ -17,10 +17,12 @@ async def test_deletion_leaves_nothing_that_came_of_the_session(each: Place) -> 
     desk = each.desk
     await desk.create()
     before = tagged(TAG, desk.agent.tag)
+    ready = desk.agent.work_dir / each.name
     told = await each.run(
         "sleep 99 & echo $!; nohup sleep 99 >/dev/null 2>&1 & echo $!;"
-        " setsid sleep 99 & sh -c 'trap \"\" TERM; echo $$; sleep 99; sleep 99' &"
-        " sh -c '(setsid sleep 99 &) ; :'; sleep 0.1"
+        " setsid sleep 99 & sh -c '(setsid sleep 99 &) ; :';"
+        f" sh -c 'trap \"\" TERM; echo $$ >{ready}; sleep 99; sleep 99' &"
+        f" while [ ! -s {ready} ]; do sleep 0.01; done; cat {ready}"
     )
     numbers = [int(word) for word in told["stdout"].split() if word.isdigit()]
     assert len([pid for pid in numbers if alive(pid)]) >= 3
