@@ -14,6 +14,7 @@ import pytest
 
 from agent.errors import AgentError, ConflictError, InvalidPathError
 from agent.files.copying import Copy
+from agent.files.deletion import delete
 from agent.files.directories import make_directories
 from agent.files.journal import Journal
 from agent.files.moving import Move
@@ -279,6 +280,9 @@ def test_a_deep_tree_is_copied(tmp_path: Path) -> None:
     Copy(f"{tmp_path}/a", f"{tmp_path}/b").make()
 
     assert (tmp_path / "b" / deep / "leaf").read_text() == "found"
+    # What clears up after tests goes down by recursion.
+    delete(f"{tmp_path}/a", recursive=True)
+    delete(f"{tmp_path}/b", recursive=True)
 
 
 KILLED = """
