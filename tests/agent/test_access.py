@@ -4,6 +4,7 @@ The routes are those of the tables, so a new one cannot be forgotten here.
 """
 
 import re
+import secrets
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ROUTES = sorted(
     for route in table
 )
 PREFIXES = ("", "/toolbox/box", "/toolbox/box/toolbox", "/box")
-TOKEN = "canary-0123456789"
+TOKEN = f"canary-{secrets.token_hex(8)}"
 
 
 def ask(agent: Agent, method: str, path: str, **headers: str) -> int:

@@ -479,3 +479,19 @@ async def test_a_list_of_jobs_leaves_out_what_sessions_are_done_with(
     assert everything["session-command"] == running
     assert len(commands) == 6
     await shell.sessions.end("s1", 0)
+
+
+async def test_start_up_files_that_never_end_are_given_up(
+    keeper: Keeper, house: House, tmp_path: object
+) -> None:
+    profile = f"{tmp_path}/profile"
+    with open(profile, "w", encoding="utf-8") as file:  # noqa: ASYNC230, PTH123
+        file.write("read swallowed; sleep 60\n")
+    everybody = tagged(TAG, house.tag)
+    shell = await bash(keeper, BASH_ENV=profile)
+
+    assert (await shell.run("echo ok; sleep 50 &")).out == b"ok\n"
+
+    assert await shell.sessions.end("s1", 0.1) == 0
+    assert tagged(TAG, house.tag) <= everybody
+    assert {job.kind for job in await keeper.list()} == set()

@@ -1,12 +1,14 @@
 """`POST /process/execute` on a real agent: contract 30 §5 and §10, row by row."""
 
 import base64
+import contextlib
 import json
 import os
 import shlex
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,14 +103,22 @@ def test_children_see_nothing_of_the_agents_options(start_agent: StartAgent) -> 
 
 def test_a_child_has_three_descriptors_and_default_signals(agent: Agent) -> None:
     # The shell lists its own; a fourth would be the one that `ls` reads with. A plain
-    # one, because zsh opens descriptors for itself.
-    script = "ls /proc/$$/fd; grep -E 'Sig(Ign|Blk)' /proc/$$/status; :"
+    # one, because zsh opens descriptors for itself. The signals are those of `grep`: a
+    # shell blocks its own while it starts one.
+    script = "ls /proc/$$/fd; grep -E 'Sig(Ign|Blk)' /proc/self/status; :"
     _, text = result(agent, f"sh -c {shlex.quote(script)}")
 
     assert text.split()[:3] == ["0", "1", "2"]
     assert text.split()[3].startswith("Sig")
     ignored = [line.split()[1] for line in text.splitlines() if "Sig" in line]
     assert all(int(mask, 16) & (1 << (signal.SIGPIPE - 1)) == 0 for mask in ignored)
+
+
+def held_by(pid: int) -> Iterator[str]:
+    """Yield what a process has open; what it closes meanwhile is left out."""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield str(each.readlink())
 
 
 def test_what_the_caller_left_open_goes_no_further(start_agent: StartAgent) -> None:
@@ -119,7 +129,7 @@ def test_what_the_caller_left_open_goes_no_further(start_agent: StartAgent) -> N
 
     assert "/etc/passwd" not in text
     for pid in (agent.pid, agent.api_pid()):
-        held = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+        held = list(held_by(pid))
         assert "/etc/passwd" not in held
 
 
