@@ -10,6 +10,8 @@ from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.git import routes as git
+from agent.git.checkpoints import routes as checkpoints
+from agent.git.history import routes as git_history
 from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
 from agent.process import routes as process
@@ -44,6 +46,8 @@ TABLES: tuple[Routes, ...] = (
     pty.routes,
     interpreter.routes,
     git.routes,
+    git_history.routes,
+    checkpoints.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -60,6 +64,8 @@ CONTEXTS: tuple[Context, ...] = (
     pty.context,
     interpreter.context,
     git.context,
+    git_history.context,
+    checkpoints.context,
 )
 
 

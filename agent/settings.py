@@ -272,6 +272,21 @@ class Settings:
     max_commands: int = _option(
         _positive, 4096, "commands running at once; more get 429", unit="commands"
     )
+    checkpoints_max_count: int = _option(
+        _positive,
+        200,
+        "checkpoints kept of one directory; the oldest go first",
+        unit="checkpoints",
+    )
+    checkpoints_max_bytes: int = _option(
+        _positive,
+        4096 * MIB,
+        "size of one directory's checkpoints on disk, and of a directory to be kept",
+        unit="bytes",
+    )
+    checkpoint_file_max_bytes: int = _option(
+        _positive, 512 * MIB, "largest file that a checkpoint keeps", unit="bytes"
+    )
     git_credentials: str = _option(
         _credential_store,
         "memory",

@@ -1,0 +1,1 @@
+"""Snapshots of directories, kept in a private store outside them."""

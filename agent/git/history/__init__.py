@@ -1,0 +1,1 @@
+"""Looks at what changed: differences, commits, and who wrote a line."""
