@@ -9,6 +9,7 @@ from agent.git.refs import check_files, check_revision
 from agent.git.registry import Change, Repositories
 from agent.git.repository import Repository
 from agent.git.runner import FROM_STDIN, Options, pathspecs
+from agent.git.submodules import guards_below
 
 MODES = ("soft", "mixed", "hard", "merge", "keep")
 EVERYTHING = frozenset({".", "./"})
@@ -30,8 +31,10 @@ async def add(repositories: Repositories, path: str, files: list[str]) -> None:
     if not files:
         return
     async with repositories.changing(repository) as change:
+        guards = tuple(await guards_below(repositories, repository))
         if EVERYTHING.intersection(files):
-            await change.run("add", "--all", "--", ".")
+            options = Options(settings=guards)
+            await change.run("add", "--all", "--", ".", options=options)
             named = [each for each in files if each not in EVERYTHING]
         else:
             named = files
@@ -41,16 +44,12 @@ async def add(repositories: Repositories, path: str, files: list[str]) -> None:
         await _require_known(change, missing)
         if directories:
             # Exit code 1: the directory itself is ignored, so nothing is staged.
-            await _stage(change, directories, "--all", ok=(0, 1))
+            stdin = pathspecs(directories)
+            options = Options(stdin=stdin, settings=guards, ok=(0, 1))
+            await change.run("add", "--all", *FROM_STDIN, options=options)
         if others or missing:
-            await _stage(change, [*others, *missing], "--all", "--force")
-
-
-async def _stage(
-    change: Change, files: Sequence[str], *words: str, ok: tuple[int, ...] = (0,)
-) -> None:
-    options = Options(stdin=pathspecs(files), ok=ok)
-    await change.run("add", *words, *FROM_STDIN, options=options)
+            options = Options(stdin=pathspecs([*others, *missing]), settings=guards)
+            await change.run("add", "--all", "--force", *FROM_STDIN, options=options)
 
 
 def _sorted_by_kind(
