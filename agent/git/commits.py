@@ -40,7 +40,7 @@ async def commit(
         AgentError: Nothing has changed, files are unmerged, or the author has no name.
     """
     repository = await repositories.find_with_files(path)
-    name, email = _identity(author)
+    name, email = identity_of(author)
     if "\0" in message:
         raise InvalidRequestError("the message contains a NUL character")
     words = ["commit", "--quiet", "--cleanup=verbatim", "--no-verify", "--no-status"]
@@ -111,7 +111,12 @@ def cut(listed: bytes) -> tuple[list[CommitInfo], bytes]:
     return found, b"\0".join(words[whole:])
 
 
-def _identity(author: tuple[str, str]) -> tuple[str, str]:
+def identity_of(author: tuple[str, str]) -> tuple[str, str]:
+    """Return name and address as git can store them.
+
+    Raises:
+        InvalidRequestError: There is nothing in one of them.
+    """
     name, email = (_NOT_IN_A_NAME.sub("", word) for word in author)
     if _NOTHING_IN_IT.fullmatch(name) or not email.strip():
         raise InvalidRequestError("author and email have to name somebody")

@@ -173,7 +173,7 @@ LOCKED = re.compile(
     re.IGNORECASE,
 )
 _PROGRESS = re.compile(r"^(?:remote: )?[A-Z][\w -]+:\s+(?:\d+% \(|\d+[,.])")
-_NOISE = ("hint:", "warning: templates not found")
+_NOISE = ("hint:", "Cloning into ", "warning: templates not found")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 

@@ -105,7 +105,7 @@ class Entry:
     """One line of configuration.
 
     Attributes:
-        scope: Which file it is from: `system`, `global`, `local`, `worktree`, `command`.
+        scope: Which file it is from: `system`, `global`, `local`, `worktree`.
         key: With section and name in lower case.
         value: As it stands there.
     """
@@ -147,6 +147,9 @@ class Configuration:
         words = os.fsdecode(listed).split("\0")
         entries = []
         for scope, pair in zip(words[::2], words[1::2], strict=False):
+            if scope == "command":
+                # Our own words, told back to us.
+                continue
             key, _, value = pair.partition("\n")
             entries.append(Entry(scope, key, value))
         return cls(tuple(entries))

@@ -41,6 +41,7 @@ from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.clients import takes_new_fields
 from agent.web.progress import tell_by_events, wants_events
 from agent.web.routes import JSON_TYPE, Encoded, PositiveInt, Routes
+from agent.web.server import DISPATCHER
 from agent.web.stream import stream
 from agent.wire import UNSET
 
@@ -59,7 +60,10 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     repositories = Repositories(app[KEEPER], app[WORK_DIR], app[SETTINGS])
     app[REPOSITORIES] = repositories
     repositories.open()
+    endings = app[DISPATCHER].on_drain
+    endings.add(repositories.runner.end_soon)
     yield
+    endings.discard(repositories.runner.end_soon)
     await repositories.aclose()
 
 

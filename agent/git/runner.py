@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.errors import UnavailableError
 from agent.files.threads import Threads
 from agent.git.credentials import CredentialDesk, Grant, forms_of, settings_of
 from agent.git.environment import READING, unsetting, variables
@@ -27,6 +28,8 @@ NETWORK_THREADS = 8
 """Calls at once that talk to remotes, which may take hours."""
 ANSWER_MAX_BYTES = 256 * 1024 * 1024
 """Of what git may print in answer to one question; a status of a million files."""
+LAST_CALL_S = 1.0
+"""For what runs when the agent stops; git then has another second to clear up."""
 LOCK_PAUSES_S = (0.1, 0.2, 0.4, 0.8)
 """Before each further attempt while somebody else holds a lock."""
 NO_REPOSITORY = Configuration()
@@ -79,11 +82,24 @@ class Runner:
         self.local = Threads("git", LOCAL_THREADS)
         self._network = Threads("git-network", NETWORK_THREADS)
         self._running: set[Process] = set()
+        self._last_call: asyncio.TimerHandle | None = None
+        self._ending = False
+
+    def end_soon(self) -> None:
+        """Give what runs a moment, then end it: a clone may have hours to go."""
+        loop = asyncio.get_running_loop()
+        self._last_call = loop.call_later(LAST_CALL_S, self._end)
+
+    def _end(self) -> None:
+        self._ending = True
+        for each in self._running:
+            each.cancel()
 
     async def aclose(self) -> None:
         """End all that runs."""
-        for each in self._running:
-            each.cancel()
+        if self._last_call is not None:
+            self._last_call.cancel()
+        self._end()
         await self.local.aclose()
         await self._network.aclose()
 
@@ -108,6 +124,8 @@ class Runner:
         """
         pauses = iter(LOCK_PAUSES_S)
         while True:
+            if self._ending:
+                raise UnavailableError("the agent is shutting down")
             call = await self.prepare(words, repository, cwd, options)
             output = await self._attend(Process(call), options)
             if output.code in options.ok and not output.cancelled:
@@ -150,7 +168,7 @@ class Runner:
         options: Options,
     ) -> Call:
         """Return a call with all guards in its environment."""
-        found = repository.configuration if repository else NO_REPOSITORY
+        found = await self._configuration(repository, options)
         settings = [*ALWAYS, *await self._helpers(found, options)]
         place: list[str] = []
         if repository is not None:
@@ -178,6 +196,17 @@ class Runner:
             on_start=lambda pid: self._started(pid, options),
             on_stderr=options.on_stderr,
         )
+
+    async def _configuration(
+        self, repository: Repository | None, options: Options
+    ) -> Configuration:
+        """Return what git would heed; the user's own, where there is no repository yet."""
+        if repository is not None:
+            return repository.configuration
+        if not options.network:
+            return NO_REPOSITORY
+        listed = await self.run(("config", "--list", "--show-scope", "-z"))
+        return Configuration.parse(listed.stdout)
 
     async def _helpers(
         self, configuration: Configuration, options: Options
