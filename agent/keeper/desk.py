@@ -350,7 +350,8 @@ class Desk:
         offset = max(offset, output.first_offset)
         credit = max(1, fields.whole(header, "credit", WINDOW_BYTES))
         # Nothing is sent before the answer: a follower's first turn is the next one.
-        self._feeder.add(subscription, job, offset, credit)
+        reads = fields.flag(header, "reads")
+        self._feeder.add(subscription, job, offset, credit, reads=reads)
         self._answer(number, {"offset": offset, "first_offset": output.first_offset})
 
     def _read(self, number: int, header: Header, _payload: bytes) -> None:

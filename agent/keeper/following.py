@@ -1,10 +1,13 @@
 """A follower of a job's output, on the api's side."""
 
 import asyncio
+import errno
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, Self, cast
 
+from agent.errors import AgentError
 from agent.keeper.frames import Header
 from agent.keeper.shapes import Chunk, End
 
@@ -45,6 +48,10 @@ class Subscription:
         self._error: Exception | None = None
         self._closed = False
         self._until: int | None = None
+        self._file = -1
+        self._again: asyncio.Task[None] | None = None
+        self._reads = True
+        self._arrived = offset
         self.offset = offset
         self.first_offset = 0
         self.end: End | None = None
@@ -58,8 +65,10 @@ class Subscription:
             InvalidRequestError: It has not written so much yet.
             ConflictError: It is one that is answered as a whole.
         """
-        if self._number:
-            return
+        if not self._number:
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
         self._number = self._keeper.follow(self)
         try:
             answer = await self._keeper.ask(
@@ -67,15 +76,17 @@ class Subscription:
                 {
                     "job": self._job_id,
                     "sub": self._number,
-                    "offset": self.offset,
+                    "offset": self._arrived,
                     "credit": self._window_bytes,
+                    "reads": self._reads,
                 },
             )
         except BaseException:
             self._close()
             raise
-        self.offset = cast("int", answer["offset"])
-        self.first_offset = cast("int", answer["first_offset"])
+        if self._reads:
+            self.offset = self._arrived = cast("int", answer["offset"])
+            self.first_offset = cast("int", answer["first_offset"])
 
     async def aclose(self) -> None:
         """Stop following; the job is untouched."""
@@ -86,6 +97,11 @@ class Subscription:
             return
         self._closed = True
         self._chunks.clear()
+        if self._again is not None:
+            self._again.cancel()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
         if self._number:
             self._keeper.unfollow(self._number)
             # A slow one is over for the keeper, but not what it has come to.
@@ -165,15 +181,63 @@ class Subscription:
             self._keeper.unfollow(self._number)
             self._tell_end()
         else:
-            at = 0
-            for run in cast("list[tuple[int, int, float, int]]", header["runs"]):
-                offset, stream, time, size = run
-                data = payload[at : at + size]
-                self._chunks.append(
-                    Chunk(offset=offset, stream=stream, time=time, data=data)
-                )
-                at += size
+            runs = cast("list[tuple[int, int, float, int]]", header["runs"])
+            if "stored" in header:
+                try:
+                    payload = self._stored(header, runs)
+                except OSError:
+                    self._begin_again()
+                    return
+            self._take_in(runs, payload)
         self._wake()
+
+    def _take_in(self, runs: list[tuple[int, int, float, int]], payload: bytes) -> None:
+        at = 0
+        for offset, stream, time, size in runs:
+            data = payload[at : at + size]
+            self._chunks.append(
+                Chunk(offset=offset, stream=stream, time=time, data=data)
+            )
+            at += size
+            self._arrived = offset + size
+
+    def _stored(self, header: Header, runs: list[tuple[int, int, float, int]]) -> bytes:
+        """Return what the keeper only told the place of.
+
+        Raises:
+            OSError: It is not there any more, or something else is.
+        """
+        if "place" in header:
+            path, device, inode = cast("tuple[str, int, int]", header["place"])
+            self._file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            facts = os.fstat(self._file)
+            if (facts.st_dev, facts.st_ino) != (device, inode):
+                raise FileNotFoundError(path)
+        wanted = sum(size for _, _, _, size in runs)
+        content = os.pread(self._file, wanted, runs[0][0])
+        if len(content) != wanted:
+            raise OSError(errno.EIO, "the log was cut short")
+        return content
+
+    def _begin_again(self) -> None:
+        """Have the rest sent: its file is gone from where it was, as user code can do."""
+        self._reads = False
+        self._keeper.unfollow(self._number)
+        self._keeper.post(
+            {
+                "op": "unsubscribe",
+                "sub": self._number,
+                "job": self._job_id,
+                "offset": self._arrived,
+            }
+        )
+        self._again = asyncio.ensure_future(self._subscribe_again())
+
+    async def _subscribe_again(self) -> None:
+        try:
+            await self._subscribe()
+        except AgentError as error:
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """End with an error: the keeper is gone."""

@@ -22,6 +22,9 @@ from agent.keeper.state import State
 RECORDS_PER_RUNNING = 4
 """Jobs known, ended ones included, for each one that may run."""
 
+TOLD_S = 5.0
+"""How long a log stays whose place was told to somebody."""
+
 TERMINAL_MAX = 65535
 """Rows and columns are 16-bit numbers (man 2 TIOCSWINSZ)."""
 
@@ -165,7 +168,12 @@ class Jobs:
 
     def drop(self, job: Job) -> None:
         """Forget what belongs to a session."""
-        self._remove(job)
+        self._unlist(job)
+        if isinstance(job.output, Log) and job.output.is_told:
+            # A follower may be about to open it, who was told where it is just now.
+            self._loop.later(TOLD_S, job.output.remove)
+        else:
+            job.output.remove()
 
     def _admit(self) -> None:
         if self.closing:
@@ -361,6 +369,12 @@ class Jobs:
         self._remove(job)
 
     def _remove(self, job: Job) -> None:
+        self._unlist(job)
+        job.output.remove()
+        if job.terms.directory is not None:
+            self._state.drop_job(job.id)
+
+    def _unlist(self, job: Job) -> None:
         self._by_id.pop(job.id, None)
         self._adopted.discard(job.id)
         for reader in list(job.readers):
@@ -368,9 +382,6 @@ class Jobs:
         self._pumped += job.output.total
         self._dropped += job.output.dropped
         job.discard_rest()
-        job.output.remove()
-        if job.terms.directory is not None:
-            self._state.drop_job(job.id)
 
     def counts(self) -> dict[str, int]:
         """Return numbers for `stats`."""

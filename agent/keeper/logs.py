@@ -74,6 +74,7 @@ class Log:
         self._sealed = False
         self._readers = 0
         self._last = (0.0, 0)
+        self.is_told = False
         self.size = 0
         self.index_size = 0
         self.total = 0
@@ -134,8 +135,19 @@ class Log:
         Raises:
             OSError: The files are gone or cannot be read.
         """
-        if offset >= self.size:
+        runs, record = self.find(offset, record, limit)
+        if not runs:
             return [], b"", record
+        return self._bytes_of(runs, offset, record)
+
+    def find(self, offset: int, record: int, limit: int) -> tuple[list[Run], int]:
+        """Return what `read` does, but for the bytes.
+
+        Raises:
+            OSError: The files are gone or cannot be read.
+        """
+        if offset >= self.size:
+            return [], record
         self._reopen()
         end = min(self.size, offset + limit)
         runs: list[Run] = []
@@ -160,7 +172,20 @@ class Log:
             if until > offset:
                 begin = max(start, offset)
                 runs.append(Run(begin, stream, at, min(until, end) - begin))
-        return self._bytes_of(runs, offset, record)
+        return runs, record
+
+    def place(self) -> tuple[str, int, int] | None:
+        """Return where the bytes are: path, device and inode; None when not on disk.
+
+        Who was told reads them there by himself, so the file stays a while longer.
+
+        Raises:
+            OSError: The file is gone.
+        """
+        self._reopen()
+        self.is_told = True
+        facts = os.fstat(self._fd)
+        return self._path, facts.st_dev, facts.st_ino
 
     def locate(self, offset: int) -> int:
         """Return the number of the index record that holds `offset`, for `read`.

@@ -133,6 +133,10 @@ class ShortLog(Log):
             runs.append(Run(begin, stream, at, min(until, end) - begin))
         return runs, bytes(self._held[offset:end]), record
 
+    def place(self) -> tuple[str, int, int] | None:
+        """Return where the bytes are, or None while they are in memory."""
+        return super().place() if self._held is None else None
+
     def locate(self, offset: int) -> int:
         """Return the number of the index record that holds `offset`."""
         if self._held is None:

@@ -1,6 +1,7 @@
 """Sessions: shells that keep their state, and run one command after the other."""
 
 import asyncio
+import shutil
 import signal
 import uuid
 from collections.abc import AsyncIterator
@@ -495,3 +496,23 @@ async def test_start_up_files_that_never_end_are_given_up(
     assert await shell.sessions.end("s1", 0.1) == 0
     assert tagged(TAG, house.tag) <= everybody
     assert {job.kind for job in await keeper.list()} == set()
+
+
+async def test_a_follower_whose_log_was_removed_gets_the_rest(
+    keeper: Keeper, house: House
+) -> None:
+    shell = await bash(keeper)
+    command = await shell.start(
+        "head -c 4000000 /dev/zero; read x; head -c 4000000 /dev/zero"
+    )
+    received = 0
+    async with keeper.subscribe(command, window_bytes=200_000) as output:
+        async for chunk in output:
+            assert chunk.offset == received
+            received += len(chunk.data)
+            if received >= 1_000_000 and house.state.exists():
+                shutil.rmtree(house.state)
+                await keeper.write(command, b"\n")
+
+    assert received == 8_000_000
+    await shell.sessions.end("s1", 0)
