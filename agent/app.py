@@ -10,6 +10,7 @@ from agent.files.edits import routes as edits
 from agent.files.search import routes as search
 from agent.files.watch import routes as watch
 from agent.git import routes as git
+from agent.git.changes import routes as git_changes
 from agent.git.checkpoints import routes as checkpoints
 from agent.git.history import routes as git_history
 from agent.interpreter import routes as interpreter
@@ -47,6 +48,7 @@ TABLES: tuple[Routes, ...] = (
     interpreter.routes,
     git.routes,
     git_history.routes,
+    git_changes.routes,
     checkpoints.routes,
 )
 CONTEXTS: tuple[Context, ...] = (

@@ -40,7 +40,14 @@ RULES: tuple[tuple[str, Kind, str | None], ...] = (
         ConflictError,
         None,
     ),
-    (r"empty ident name|name consists only of disallowed", InvalidRequestError, None),
+    (
+        (
+            r"empty ident name|name consists only of disallowed|please tell me who you are"
+            r"|auto-detection is disabled|is a merge but no -m option"
+        ),
+        InvalidRequestError,
+        None,
+    ),
     (r"no space left on device|disk quota exceeded", StorageFullError, None),
     (
         (
@@ -82,7 +89,7 @@ RULES: tuple[tuple[str, Kind, str | None], ...] = (
     ),
     (r"a branch named '.*' already exists", ConflictError, "GIT_BRANCH_EXISTS"),
     (
-        r"cannot delete branch|cannot lock ref|cannot update ref|used by worktree",
+        r"cannot delete branch|cannot lock ref|cannot update ref|used by worktree|is already checked out",
         ConflictError,
         None,
     ),
@@ -103,7 +110,7 @@ RULES: tuple[tuple[str, Kind, str | None], ...] = (
         (
             r"local changes to the following files would be overwritten"
             r"|untracked working tree files would be overwritten|not uptodate"
-            r"|commit your changes or stash them|would be overwritten by|would lose untracked"
+            r"|commit your changes or stash them|please commit or stash them|would be overwritten by|would lose untracked"
         ),
         ConflictError,
         "GIT_DIRTY_WORKTREE",

@@ -37,8 +37,9 @@ async def show(
     """
     repository = await repositories.find(path)
     commit = await commit_of(repositories, repository, revision)
-    words = ("show", "--no-patch", "--no-show-signature", "--no-notes", "--no-mailmap")
-    told = await repositories.read(repository, *words, f"--format={FORMAT}", commit)
+    words = ["show", "--no-patch", "--no-show-signature", "--no-notes", "--no-mailmap"]
+    words += ["-O/dev/null", f"--format={FORMAT}"]
+    told = await repositories.read(repository, *words, commit)
     shown = _read(told.stdout)
     before = shown.parents[0] if shown.parents else None
     if before is None:

@@ -17,6 +17,7 @@ from agent.git.refs import check_files, check_revision
 from agent.git.registry import Repositories
 from agent.git.repository import Repository
 from agent.git.runner import Options
+from agent.git.submodules import guards_below
 
 TEXT_MAX_BYTES = 16 * 1024 * 1024
 """Of unified text in one JSON answer, unless another bound is asked for."""
@@ -129,6 +130,12 @@ class Differences:
         self._repositories = repositories
         self._scratch_dir = scratch_dir
 
+    async def open(self) -> None:
+        """Remove what a killed agent has left."""
+        await self._repositories.runner.local.run(
+            shutil.rmtree, self._scratch_dir, True
+        )
+
     @contextlib.asynccontextmanager
     async def find(self, path: str, wanted: Wanted, form: Form) -> AsyncIterator[Found]:
         """Find what differs; its text can be taken while inside.
@@ -218,9 +225,11 @@ class Differences:
         threads = self._repositories.runner.local
         scratch = await threads.run(self._copy_index, repository)
         try:
+            # Adding runs a status in the repositories inside of this one.
+            inner = await guards_below(self._repositories, repository)
             options = Options(
                 variables={"GIT_INDEX_FILE": os.path.join(scratch, "index")},
-                settings=[("advice.addEmbeddedRepo", "false")],
+                settings=[("advice.addEmbeddedRepo", "false"), *inner],
             )
             await self._repositories.read(
                 *(repository, "add", "--intent-to-add", "--", "."), options=options

@@ -31,7 +31,9 @@ DIFF_TYPE = "text/x-diff"
 async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with; there is nothing to close."""
     scratch_dir = f"{app[SETTINGS].state_dir}/git-scratch"
-    app[DIFFERENCES] = Differences(app[REPOSITORIES], scratch_dir)
+    differences = Differences(app[REPOSITORIES], scratch_dir)
+    app[DIFFERENCES] = differences
+    await differences.open()
     yield
 
 

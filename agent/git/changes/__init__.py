@@ -1,0 +1,1 @@
+"""Changes a repository: fetch, merge, rebase, cherry-pick, stash, tags, worktrees."""
