@@ -21,6 +21,7 @@ from tests.bench import (
     archive,
     code_run,
     execute,
+    git,
     interpreter,
     listing,
     pty,
@@ -46,6 +47,7 @@ CASES: tuple[Case, ...] = (
     *small_files.CASES,
     *search.CASES,
     *archive.CASES,
+    *git.CASES,
     *pty.CASES,
     *stall.CASES,
 )
