@@ -48,7 +48,11 @@ RULES: tuple[tuple[str, Kind, str | None], ...] = (
         InvalidRequestError,
         None,
     ),
-    (r"no space left on device|disk quota exceeded", StorageFullError, None),
+    (
+        r"no space left on device|out of diskspace|disk quota exceeded",
+        StorageFullError,
+        None,
+    ),
     (
         (
             r"authentication failed|invalid username or password|could not read username"

@@ -37,6 +37,9 @@ class Restoring:
         ground: Where it is carried out.
         plan: The steps.
         journal: Remembers the temporary files.
+
+    Attributes:
+        touched: The entries that are as the plan wants them; for taking it back.
     """
 
     def __init__(self, ground: Ground, plan: Plan, journal: Journal) -> None:
@@ -46,6 +49,7 @@ class Restoring:
         self._staged: list[_Staged] = []
         self._made: list[tuple[bytes, Standing]] = []
         self._settling = False
+        self.touched: set[bytes] = set()
         self._waiting = iter(plan.writes)
         self._fd = -1
         self._link = bytearray()
@@ -128,13 +132,18 @@ class Restoring:
         self._settling = True
         for path in plan.deletes:
             ground.remove(path)
+            self.touched.add(path)
         for path in plan.remove_directories:
             ground.remove_directory(path)
+            self.touched.add(path)
         self.begin()
+        self.touched |= {path for path, _ in self._made}
         for staged in self._staged:
             self._rename(staged)
+            self.touched.add(staged.write.path)
         for path, standing in (*plan.modes, *reversed(self._made)):
             self._adjust(path, standing)
+            self.touched.add(path)
 
     def _rename(self, staged: _Staged) -> None:
         ground, path = self._ground, staged.write.path

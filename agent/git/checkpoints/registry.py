@@ -88,7 +88,6 @@ class Checkpoints:
                 f"message has over {MESSAGE_MAX_CHARS} characters"
             )
         store = await self._store(path)
-        await self._threads.run(store.make)
         async with store.changing():
             taking = self._taking(store)
             taken = await taking.take(include_ignored=include_ignored)
@@ -205,7 +204,7 @@ class Checkpoints:
         try:
             await restorer.carry_out(plan, interrupted)
         except UnsettledError as error:
-            await self._take_back(store, restorer, interrupted)
+            await self._take_back(store, restorer, interrupted, error.touched)
             await store.forget([interrupted.before])
             raise error.__cause__ or error from error
         except (AgentError, OSError):
@@ -215,7 +214,11 @@ class Checkpoints:
         await self._threads.run(store.end_restore)
 
     async def _take_back(
-        self, store: Store, restorer: Restorer, interrupted: Interrupted
+        self,
+        store: Store,
+        restorer: Restorer,
+        interrupted: Interrupted,
+        touched: frozenset[bytes],
     ) -> None:
         """Lead the directory back to where it was before a restore that failed.
 
@@ -224,7 +227,7 @@ class Checkpoints:
         """
         target = await store.state(interrupted.id)
         before = await store.state(interrupted.before)
-        plan = await restorer.plan(target, before, keeps_ignored=False)
+        plan = await restorer.plan(target, before, keeps_ignored=False, only=touched)
         try:
             await restorer.carry_out(plan, interrupted)
         except (AgentError, OSError) as error:

@@ -78,11 +78,18 @@ class Restorer:
 
         return find
 
-    async def plan(self, old: State, new: State, *, keeps_ignored: bool) -> Plan:
+    async def plan(
+        self,
+        old: State,
+        new: State,
+        *,
+        keeps_ignored: bool,
+        only: frozenset[bytes] | None = None,
+    ) -> Plan:
         """Return what leads from one state to the other.
 
         With `keeps_ignored` nothing goes that the new state's own rules ignore: it may
-        be there since before, unseen.
+        be there since before, unseen. With `only` nothing but these entries change.
         """
         differences = await self._store.differences(old, new)
         kept = set(new.manifest.left_out())
@@ -90,6 +97,8 @@ class Restorer:
             kept |= await self._ignored_by(new, differences)
 
         def wanted(path: bytes) -> bool:
+            if only is not None and path not in only:
+                return False
             return path not in kept and self.wants(path)
 
         planned = [
@@ -169,14 +178,22 @@ class Restorer:
 
 
 class UnsettledError(AgentError):
-    """A restore failed after something had changed; the cause says why."""
+    """A restore failed after something had changed; the cause says why.
+
+    Args:
+        touched: The entries that have changed.
+    """
+
+    def __init__(self, touched: frozenset[bytes]) -> None:
+        super().__init__("the restore failed half-way")
+        self.touched = touched
 
 
 def _settle(restoring: Restoring) -> None:
     try:
         restoring.settle()
     except OSError as error:
-        raise UnsettledError("the restore failed half-way") from error
+        raise UnsettledError(frozenset(restoring.touched)) from error
 
 
 def _can_be_kept(mode: int) -> bool:

@@ -23,11 +23,11 @@ class Desk:
         self, method: str, path: Path, route: str = "", body: Body = None, **more: Any
     ) -> Answer:
         """Make one request about a directory, every byte of its name kept."""
-        headers = more.pop("headers", None)
+        headers, limit_s = more.pop("headers", None), more.pop("limit_s", 10.0)
         query = "".join(f"&{key}={value}" for key, value in more.items())
         name = quote_from_bytes(os.fsencode(path))
         target = f"/git/checkpoint{route}?path={name}{query}"
-        return self.git.agent.request(method, target, body, headers=headers)
+        return self.git.agent.request(method, target, body, headers, limit_s=limit_s)
 
     def take(self, path: Path, **body: object) -> Any:
         """Take a checkpoint; return what is told of it."""
