@@ -15,6 +15,7 @@ from agent.git.checkpoints import routes as checkpoints
 from agent.git.history import routes as git_history
 from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
+from agent.lsp import routes as lsp
 from agent.process import routes as process
 from agent.process.coderun import routes as coderun
 from agent.process.inventory import routes as inventory
@@ -50,6 +51,7 @@ TABLES: tuple[Routes, ...] = (
     git_history.routes,
     git_changes.routes,
     checkpoints.routes,
+    lsp.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -68,6 +70,7 @@ CONTEXTS: tuple[Context, ...] = (
     git.context,
     git_history.context,
     checkpoints.context,
+    lsp.context,
 )
 
 

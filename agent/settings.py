@@ -298,6 +298,12 @@ class Settings:
         "time for which git credentials are kept in memory",
         unit="s",
     )
+    lsp_config: str = _option(
+        str,
+        "",
+        "TOML file about language servers; not given:"
+        " ~/.config/toolbox-agent/lsp.toml, if it is there",
+    )
     dev: bool = field(default=False, metadata={"internal": True})
     dev_port: int = _option(
         _port, 2281, "port of the dev command's control-plane stand-in", unit="port"

@@ -16,7 +16,7 @@ MAY_USE = {
     "sessions": {*GROUND, "registry", "web", "keeper", "process", "system"},
     "pty": {*GROUND, "registry", "web", "keeper", "process", "system"},
     "interpreter": {*GROUND, "registry", "web", "keeper", "process", "system"},
-    "lsp": {*GROUND, "registry", "web", "files"},
+    "lsp": {*GROUND, "registry", "web", "keeper", "files"},
     "ports": {*GROUND, "registry", "web", "keeper"},
     "system": {*GROUND, "registry", "web", "keeper"},
     "dev": {*GROUND, "registry", "web", "system"},

@@ -1,0 +1,1 @@
+"""Language servers: one for each project and family of languages, asked over HTTP."""
