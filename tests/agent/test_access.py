@@ -51,6 +51,7 @@ def test_only_version_and_health_are_open_to_everybody() -> None:
     assert public == PUBLIC
 
 
+@pytest.mark.timeout(60)
 def test_every_route_wants_the_token(start_agent: StartAgent) -> None:
     agent = start_agent(token=TOKEN)
     own = f"http://127.0.0.1:{agent.port}"

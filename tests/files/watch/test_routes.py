@@ -480,6 +480,7 @@ async def test_a_name_that_is_not_utf_8_means_overflow_and_no_end(
         await listening.until("created", f"{place}/a")
 
 
+@pytest.mark.timeout(40)
 async def test_a_queue_of_the_system_that_was_too_short_means_overflow(
     client: Client, place: Path
 ) -> None:
