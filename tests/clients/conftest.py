@@ -59,6 +59,10 @@ SCRIPT_OF = {
     "interpreter sync": ["python_interpreter.py", "sync"],
     "interpreter async": ["python_interpreter.py", "async"],
     "interpreter javascript": ["interpreter.cjs"],
+    "lsp sync": ["python_lsp.py", "sync"],
+    "lsp async": ["python_lsp.py", "async"],
+    "lsp first": ["python_lsp.py", "first"],
+    "lsp javascript": ["lsp.cjs"],
 }
 
 OLD_VERSIONS = {
@@ -67,6 +71,7 @@ OLD_VERSIONS = {
     # Among the last without a route for code.
     "code middle": "0.160.0",
     "sessions first": "0.25.6",
+    "lsp first": "0.25.6",
     # Of those that take the outputs apart themselves.
     "sessions middle sync": "0.160.0",
     "sessions middle async": "0.160.0",
@@ -94,6 +99,9 @@ def run_client(client: str, root: Path) -> Told:
     local.mkdir()
     # The sandbox's tools: a Python with matplotlib, and a node that knows types.
     env = {"PATH": tools_path()}
+    if client.startswith("lsp"):
+        servers = python_with("ty", "0.0.104").parent
+        env["PATH"] += f"{os.pathsep}{servers}"
     entrypoint = ENTRYPOINT if client.startswith("sessions") else ()
     with running(
         *(root, "--dev-port", "0"), command="dev", env=env, entrypoint=entrypoint

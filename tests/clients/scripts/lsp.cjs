@@ -1,0 +1,98 @@
+// Drives language servers of npm `@daytonaio/sdk` 0.218.0, as `python_lsp.py` those of PyPI's.
+
+"use strict"
+
+const { readFileSync } = require("node:fs")
+const path = require("node:path")
+const { createRequire } = require("node:module")
+
+// The client lives in an environment of its own, which is the working directory.
+const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+
+const given = JSON.parse(readFileSync(0, "utf8"))
+const FOLDER = "e2e-lsp-project"
+const TEXT =
+  "class Greeter:\n    def greet(self):\n        return 'hi'\n\n\ngreeter = Greeter()\ngreeter."
+
+async function failure(call) {
+  try {
+    await call()
+  } catch (error) {
+    const kinds = []
+    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) kinds.push(at.name)
+    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
+  }
+  throw new Error("it did not fail")
+}
+
+async function prepared(daytona, language = "python") {
+  const sandbox = await daytona.create()
+  await sandbox.fs.createFolder(FOLDER, "755")
+  await sandbox.fs.uploadFile(Buffer.from(TEXT), `${FOLDER}/sample.py`)
+  const lsp = await sandbox.createLspServer(language, FOLDER)
+  return { sandbox, lsp, file: `${FOLDER}/sample.py` }
+}
+
+const scenarios = {
+  async flow(daytona) {
+    const { lsp, file } = await prepared(daytona)
+    const early = await failure(() => lsp.didOpen(file))
+    await lsp.start()
+    await lsp.didOpen(file)
+    const inDocument = await lsp.documentSymbols(file)
+    const inSandbox = await lsp.sandboxSymbols("Greeter")
+    const lines = TEXT.split("\n")
+    const position = { line: lines.length - 1, character: lines.at(-1).length }
+    const completions = await lsp.completions(file, position)
+    const atZero = await lsp.completions(file, { line: 0, character: 0 })
+    await lsp.didClose(file)
+    await lsp.stop()
+    const late = await failure(() => lsp.documentSymbols(file))
+    await lsp.stop()
+    return {
+      early,
+      document: inDocument.map((each) => each.name),
+      sandbox: inSandbox.map((each) => each.name),
+      uris: [...new Set(inSandbox.map((each) => each.location.uri))].sort(),
+      labels: completions.items.map((each) => each.label),
+      documented: atZero.items.filter((each) => each.documentation).length,
+      late,
+    }
+  },
+
+  async paths(daytona) {
+    const { sandbox, lsp } = await prepared(daytona)
+    const name = `${FOLDER}/ä b#c%.py`
+    await sandbox.fs.uploadFile(Buffer.from("def odd(): ...\n"), name)
+    await lsp.start()
+    const found = []
+    for (const file of [name, `${given.work}/${name}`]) {
+      found.push((await lsp.documentSymbols(file)).map((each) => each.name))
+    }
+    const missing = await failure(() => lsp.didOpen("no/such.py"))
+    await lsp.stop()
+    return { found, missing }
+  },
+
+  async failures(daytona) {
+    const sandbox = await daytona.create()
+    const nowhere = await sandbox.createLspServer("python", "no-such-project")
+    return { unknown: null, nowhere: await failure(() => nowhere.start()) }
+  },
+}
+
+async function main() {
+  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
+  const outcomes = {}
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    try {
+      outcomes[name] = await scenario(daytona)
+    } catch (error) {
+      outcomes[name] = { raised: String(error.stack) }
+    }
+  }
+  process.stdout.write("\n" + JSON.stringify(outcomes))
+  await daytona[Symbol.asyncDispose]()
+}
+
+main()
