@@ -21,15 +21,19 @@ async def branches(
     """
     repository = await repositories.find(path)
     listed = await repositories.read(
-        repository, "for-each-ref", "--format=%(refname)", "refs/heads/"
+        repository, "for-each-ref", "--format=%(HEAD)%(refname)", "refs/heads/"
     )
-    current = await repositories.head_branch(repository) if with_new_fields else None
+    lines = listed.text.splitlines()
+    names = [line[1:].removeprefix("refs/heads/") for line in lines]
+    current = next(
+        (name for name, line in zip(names, lines, strict=True) if line[0] == "*"), None
+    )
+    if current is None and with_new_fields:
+        # Detached, or not born yet.
+        current = await repositories.head_branch(repository)
     return Branches(
-        branches=[
-            wire.printable(line.removeprefix("refs/heads/"))
-            for line in listed.text.splitlines()
-        ],
-        current=UNSET if current is None else wire.printable(current),
+        branches=[wire.printable(name) for name in names],
+        current=wire.printable(current) if current and with_new_fields else UNSET,
     )
 
 

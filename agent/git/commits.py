@@ -10,7 +10,7 @@ from agent.errors import InvalidRequestError
 from agent.git.models import CommitInfo
 from agent.git.refs import is_ref_name
 from agent.git.registry import Repositories
-from agent.git.runner import Options
+from agent.git.runner import Options, Runner
 
 FORMAT = "%H%x00%an%x00%ae%x00%aI%x00%B%x00"
 FIELDS = 5
@@ -75,22 +75,28 @@ async def history(
     blocks = repositories.runner.stream([*words, "HEAD", "--"], repository=repository)
     # The first one here, so that a failure is an ordinary answer.
     first = await anext(blocks, b"")
-    return _as_json(first, blocks)
+    return _as_json(repositories.runner, first, blocks)
 
 
 async def _as_json(
-    first: bytes, blocks: AsyncGenerator[bytes, None]
+    runner: Runner, first: bytes, blocks: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
     rest, separator = b"", b"["
     block: bytes | None = first
     async with contextlib.aclosing(blocks):
         while block is not None:
-            commits, rest = cut(rest + block)
-            if commits:
-                yield separator + b",".join(map(wire.encode, commits))
+            # In a thread, because a block holds a thousand commits.
+            text, rest = await runner.local.run(_block_as_json, rest + block)
+            if text:
+                yield separator + text
                 separator = b","
             block = await anext(blocks, None)
     yield b"[]" if separator == b"[" else b"]"
+
+
+def _block_as_json(listed: bytes) -> tuple[bytes, bytes]:
+    commits, rest = cut(listed)
+    return b",".join(map(wire.encode, commits)), rest
 
 
 def cut(listed: bytes) -> tuple[list[CommitInfo], bytes]:

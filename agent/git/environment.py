@@ -27,6 +27,8 @@ FIXED = {
     "GIT_ASKPASS": "",
     "SSH_ASKPASS": "",
     "GIT_TERMINAL_PROMPT": "0",
+    # Else `git log` writes each commit apart, and each costs a hand-over.
+    "GIT_FLUSH": "0",
     "GIT_EDITOR": "true",
     "GIT_SEQUENCE_EDITOR": "true",
     "GIT_PAGER": "cat",

@@ -13,11 +13,12 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from agent.errors import ConflictError, InvalidRequestError
 from agent.files.paths import Paths, told_as
+from agent.git.configurations import Configurations, Signature, signature
 from agent.git.credentials import CredentialDesk, CredentialStore
 from agent.git.guards import Configuration, overrides
 from agent.git.journal import Entry, Journal, Note
@@ -81,6 +82,8 @@ class Repositories:
         self.store = CredentialStore(keeper, settings.git_credentials_lifetime_s)
         self.runner = Runner(keeper, self.desk)
         self.settings = settings
+        self._keeper = keeper
+        self._configurations = Configurations()
         self._journal = Journal(settings.state_dir)
         self._locks: dict[str, _Lock] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -104,11 +107,15 @@ class Repositories:
             InvalidRequestError: Its own files are links, or the path makes no sense.
             ConflictError: Its configuration cannot be read.
         """
-        found = await self.runner.local.run(self._find, path)
-        listed = await self.runner.run(
-            ("config", "--list", "--show-scope", "-z"), repository=found
-        )
-        configuration = Configuration.parse(listed.stdout)
+        environment = await self._keeper.environment()
+        found, state = await self.runner.local.run(self._find, path, environment)
+        configuration = self._configurations.get(found, state)
+        if configuration is None:
+            listed = await self.runner.run(
+                ("config", "--list", "--show-scope", "-z"), repository=found
+            )
+            configuration = Configuration.parse(listed.stdout)
+            self._configurations.put(found, state, configuration)
         is_bare = configuration.last("core.bare", own=True) == "true"
         return dataclasses.replace(
             found,
@@ -216,11 +223,15 @@ class Repositories:
             if not lock.wanted:
                 del self._locks[name]
 
-    def _find(self, path: str) -> Repository:
+    def _find(
+        self, path: str, environment: Mapping[str, str]
+    ) -> tuple[Repository, Signature]:
         if not path:
             raise InvalidRequestError("path is required")
         with told_as(path):
-            return find(self.paths.resolve(path), path)
+            found = find(self.paths.resolve(path), path)
+        # Before git is asked: what changes meanwhile is then seen the next time.
+        return found, signature(found, environment)
 
     def _free_place(self, path: str) -> str:
         with told_as(path):

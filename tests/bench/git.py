@@ -12,6 +12,7 @@ from tests.bench.measure import (
     MIB,
     Bench,
     Case,
+    Goal,
     Row,
     at_most,
     interleaved,
@@ -22,7 +23,7 @@ from tests.support.agent import Agent
 
 FILES = 20_000
 PER_DIRECTORY = 100
-COMMITS = 300
+COMMITS = 5000
 LARGE_MIB = 16
 """Of the clone; random, so that nothing of it is packed away."""
 AUTHOR = {"author": "A", "email": "a@example.test"}
@@ -61,8 +62,13 @@ def grown(root: Path) -> Path:
     git(["init", "-q", "-b", "main"], repo)
     git(["add", "."], repo)
     git(["commit", "-q", "-m", "first"], repo)
-    for number in range(COMMITS):
-        git(["commit", "-q", "--allow-empty", "-m", f"message {number}"], repo)
+    commits = (
+        f"commit refs/heads/main\ncommitter A <a@example.test> {number} +0000\n"
+        f"data 40\nmessage {number:<32}\n"
+        + ("from refs/heads/main^0\n" if number == 0 else "")
+        for number in range(COMMITS)
+    )
+    git(["fast-import", "--quiet"], repo, "".join(commits).encode())
     return repo
 
 
@@ -142,11 +148,17 @@ def work(bench: Bench) -> Iterator[Row]:
         )
         for name, ours, limit in pairs:
             ours(), limit()
-            yield row(bench, name, ours, limit)
+            # A request takes as long as all of git's work here.
+            goal = None if name == "branches" else at_most(1.15)
+            yield row(bench, name, ours, limit, goal)
 
 
 def row(
-    bench: Bench, name: str, ours: Callable[[], float], limit: Callable[[], float]
+    bench: Bench,
+    name: str,
+    ours: Callable[[], float],
+    limit: Callable[[], float],
+    goal: Goal | None,
 ) -> Row:
     """Measure one kind of work, round by round."""
     values = interleaved(bench.rounds, ours, limit)
@@ -155,7 +167,7 @@ def row(
         ours=[value * 1000 for value in values[0]],
         limit=[value * 1000 for value in values[1]],
         unit="ms",
-        goal=at_most(1.15),
+        goal=goal,
     )
 
 

@@ -1,5 +1,7 @@
 """Kills and clients that leave: nothing half-made, no lock of ours, nothing of others' lost."""
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -165,41 +167,43 @@ def test_lock_that_was_there_before_is_left_by_the_sweep(
     assert theirs.read_text() == "theirs"
 
 
-def test_kills_at_any_moment_of_commits_leave_a_whole_repository(
-    agent: Agent, repo: Path
+def keep_committing(
+    git: Git, repo: Path, made: list[str], stop: threading.Event
 ) -> None:
-    git = Git(agent)
-    stop = threading.Event()
-    made: list[str] = []
-
-    def work() -> None:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            fill(repo, {"a.txt": f"{number}\n"})
-            body = {"path": repo, "message": f"{number}", **AUTHOR, "allow_empty": True}
-            try:
-                git.post("add", path=repo, files=["."])
-                answer = git.post("commit", **body)
-            except OSError:
-                continue
+    """Commit again and again, whatever comes of it; add what was told to be made."""
+    for number in itertools.count():
+        if stop.is_set():
+            return
+        fill(repo, {"a.txt": f"{number}\n"})
+        body = {"path": repo, "message": f"{number}", **AUTHOR, "allow_empty": True}
+        with contextlib.suppress(OSError):
+            git.post("add", path=repo, files=["."])
+            answer = git.post("commit", **body)
             if answer.status == 200:
                 made.append(answer.json()["hash"])
 
+
+@pytest.mark.timeout(60)
+def test_kills_at_any_moment_of_commits_leave_a_whole_repository(
+    agent: Agent, repo: Path
+) -> None:
+    git, stop = Git(agent), threading.Event()
+    made: list[str] = []
     with ThreadPoolExecutor(1) as pool:
-        worker: Future[None] = pool.submit(work)
-        for _ in range(5):
-            reached = len(made) + 2
-            while len(made) < reached and not worker.done():
-                agent.request("GET", "/version")
-            kill_api(agent)
-        stop.set()
+        worker = pool.submit(keep_committing, git, repo, made, stop)
+        try:
+            for _ in range(3):
+                reached = len(made) + 2
+                while len(made) < reached and not worker.done():
+                    agent.request("GET", "/version")
+                kill_api(agent)
+        finally:
+            stop.set()
         worker.result()
 
     git.commit(repo, "last", allow_empty=True)
     assert is_whole(repo)
-    history = run("log", "--format=%H", cwd=repo).split()
-    assert set(made) <= set(history)
+    assert set(made) <= set(run("log", "--format=%H", cwd=repo).split())
 
 
 def test_client_that_leaves_its_events_ends_the_clone(
