@@ -16,6 +16,7 @@ from agent.git.history import routes as git_history
 from agent.interpreter import routes as interpreter
 from agent.keeper.client import Keeper
 from agent.lsp import routes as lsp
+from agent.lsp.editor import routes as lsp_editor
 from agent.process import routes as process
 from agent.process.coderun import routes as coderun
 from agent.process.inventory import routes as inventory
@@ -52,6 +53,7 @@ TABLES: tuple[Routes, ...] = (
     git_changes.routes,
     checkpoints.routes,
     lsp.routes,
+    lsp_editor.routes,
 )
 CONTEXTS: tuple[Context, ...] = (
     system.context,
@@ -71,6 +73,7 @@ CONTEXTS: tuple[Context, ...] = (
     git_history.context,
     checkpoints.context,
     lsp.context,
+    lsp_editor.context,
 )
 
 

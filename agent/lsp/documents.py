@@ -7,6 +7,7 @@ caller never opened is opened for him, since some servers know nothing of others
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.errors import InvalidRequestError, TooLargeError
@@ -35,6 +36,7 @@ class Document:
         version: Of the text that the server has.
         stamp: Of the file that was sent; None: the caller's own text stands.
         asked: A caller opened it.
+        mark: What the server had told of diagnostics when it was given the text.
     """
 
     path: str
@@ -44,6 +46,7 @@ class Document:
     text: str
     asked: bool
     uri: str = field(init=False)
+    mark: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.uri = uri_of(self.path)
@@ -64,10 +67,12 @@ class Documents:
 
     Args:
         threads: Where files are read.
+        count: What the server has told of diagnostics so far.
     """
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, count: Callable[[], int] = lambda: 0) -> None:
         self._threads = threads
+        self._count = count
         self._open: dict[str, Document] = {}
         # One at a time, or two questions would open one document twice.
         self._lock = asyncio.Lock()
@@ -187,6 +192,7 @@ class Documents:
     async def _send_open(self, client: Client, document: Document) -> None:
         if len(self._open) >= OPEN_MAX:
             raise TooLargeError(f"more than {OPEN_MAX} documents are open")
+        document.mark = self._count()
         await client.notify(
             "textDocument/didOpen",
             {
@@ -203,6 +209,7 @@ class Documents:
     async def _send_change(self, client: Client, document: Document, text: str) -> None:
         document.version += 1
         document.text = text
+        document.mark = self._count()
         await client.notify(
             "textDocument/didChange",
             {

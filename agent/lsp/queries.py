@@ -1,7 +1,6 @@
 """The questions of the published API."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from agent.lsp.models import CompletionList, LspCompletionParams, LspSymbol
 from agent.lsp.registry import Subject
 from agent.lsp.results import completion_list, symbols
 from agent.lsp.server import LanguageServer
+from agent.lsp.sources import first_source
 from agent.wire import encode
 
 T = TypeVar("T")
@@ -24,9 +24,6 @@ IN_THREAD_BYTES = 64 * 1024
 WARM_UP_PAUSE_S = 0.6
 """Servers that index answer nothing at first; they are asked once more after this."""
 WARM_UP_S = 10.0
-SCANNED_MAX = 20_000
-"""Entries looked at for a file by which TypeScript gets to know a project."""
-SKIPPED = frozenset({"node_modules", ".git", ".venv", "venv", "dist", "build"})
 
 
 async def mapped(
@@ -122,28 +119,3 @@ async def _introduce(server: LanguageServer) -> None:
             await server.open(path, server.family.name, asked=False)
         except RefusedError:
             return
-
-
-def first_source(root: str, suffixes: tuple[str, ...]) -> str | None:
-    """Return a source file of a project, those nearest to its root first; blocks."""
-    level, left = [root], SCANNED_MAX
-    while level and left > 0:
-        below: list[str] = []
-        for directory in level:
-            try:
-                entries = sorted(os.scandir(directory), key=lambda each: each.name)
-            except OSError:
-                continue
-            left -= len(entries)
-            for entry in entries:
-                if entry.is_file() and entry.name.endswith(suffixes):
-                    return entry.path
-            below += [
-                entry.path
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and entry.name not in SKIPPED
-            ]
-            if left <= 0:
-                break
-        level = below
-    return None

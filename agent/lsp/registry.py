@@ -95,9 +95,7 @@ class LanguageServers:
         """
         configuration = await self.configuration(afresh=True)
         family = family_of(language, configuration.families)
-        project = await self.threads.run(self._places.project, given)
-        if not await self.threads.run(os.path.isdir, project.key):
-            raise InvalidRequestError(f"project is not a directory: {given}")
+        project = await self.directory(given)
         key = (family.name, project.key)
         server = self._servers.get(key)
         if server is None:
@@ -159,6 +157,17 @@ class LanguageServers:
             # Another way to the same project: the server knows the first one's.
             path = f"{server.project.path}/{path.removeprefix(inside)}"
         return Subject(server, path, language)
+
+    async def directory(self, given: str) -> Project:
+        """Return a project whose directory is there.
+
+        Raises:
+            InvalidRequestError: It is not.
+        """
+        project = await self.threads.run(self._places.project, given)
+        if not await self.threads.run(os.path.isdir, project.key):
+            raise InvalidRequestError(f"project is not a directory: {given}")
+        return project
 
     def all(self) -> list[LanguageServer]:
         """Return all servers, those used last at the end."""

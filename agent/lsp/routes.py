@@ -82,6 +82,7 @@ async def open_document(request: web.Request, body: LspDocumentRequest) -> None:
     subject = await request.app[LANGUAGE_SERVERS].subject(
         body.language_id, body.path_to_project, body.uri
     )
+    await subject.server.documents.follow_disk(subject.path)
     await subject.server.open(subject.path, subject.language, asked=True)
 
 

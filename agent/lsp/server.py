@@ -84,8 +84,8 @@ class LanguageServer:
         self.family = family
         self.project = project
         self.ground = ground
-        self.documents = Documents(ground.threads)
         self.published = Published()
+        self.documents = Documents(ground.threads, lambda: self.published.count)
         self.capabilities: dict[str, object] = {}
         self.found: Found | None = None
         self.last_error = ""
@@ -361,6 +361,17 @@ class LanguageServer:
         client = await self.ready()
         language = self.family.language_of(path, language)
         return await self.documents.open(client, path, language, asked=asked)
+
+    async def set_text(self, path: str, language: str, text: str) -> int:
+        """Have a document open with a text that is not on the disk; return its version.
+
+        Raises:
+            TooLargeError: It is past the limit.
+            AgentError: The server does not come up.
+        """
+        client = await self.ready()
+        language = self.family.language_of(path, language)
+        return await self.documents.set_text(client, path, language, text)
 
     async def close(self, path: str) -> None:
         """Close a document; one that is not open is fine."""
