@@ -1,10 +1,12 @@
 """Runs each client's script once against a real dev agent and keeps what it told."""
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.clients.environments import NODE, node_with, python_with, tools_path
+from tests.git.remote import serving
 from tests.support.agent import Agent, running
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -47,6 +50,10 @@ SCRIPT_OF = {
     "code first": ["python_first_code_run.py"],
     "code middle": ["python_first_code_run.py"],
     "code javascript": ["code_run.cjs"],
+    "git sync": ["python_git.py", "sync"],
+    "git async": ["python_git.py", "async"],
+    "git first": ["python_git.py", "first"],
+    "git javascript": ["git.cjs"],
     "terminals sync": ["python_terminals.py", "sync"],
     "terminals async": ["python_terminals.py", "async"],
     "terminals javascript": ["terminals.cjs"],
@@ -68,6 +75,7 @@ SCRIPT_OF = {
 OLD_VERSIONS = {
     "python first": "0.25.6",
     "code first": "0.25.6",
+    "git first": "0.25.6",
     # Among the last without a route for code.
     "code middle": "0.160.0",
     "sessions first": "0.25.6",
@@ -103,10 +111,13 @@ def run_client(client: str, root: Path) -> Told:
         servers = python_with("ty", "0.0.104").parent
         env["PATH"] += f"{os.pathsep}{servers}"
     entrypoint = ENTRYPOINT if client.startswith("sessions") else ()
-    with running(
-        *(root, "--dev-port", "0"), command="dev", env=env, entrypoint=entrypoint
-    ) as agent:
-        given = describe(agent) | {"local": str(local)}
+    with (
+        git_remote(client, root) as remote,
+        running(
+            *(root, "--dev-port", "0"), command="dev", env=env, entrypoint=entrypoint
+        ) as agent,
+    ):
+        given = describe(agent) | {"local": str(local)} | remote
         done = subprocess.run(
             words,
             cwd=directory,
@@ -127,6 +138,18 @@ def run_client(client: str, root: Path) -> Told:
     # The last line, because some client or other prints for itself.
     outcomes = json.loads(done.stdout.splitlines()[-1])
     return Told(client, given, outcomes, errors)
+
+
+@contextlib.contextmanager
+def git_remote(client: str, root: Path) -> Iterator[dict[str, str]]:
+    """Serve a repository to those who drive git; tell where, and who may."""
+    if not client.startswith("git"):
+        yield {}
+        return
+    user, password = "bot", "s3cret/+"
+    with serving(root / "served", users={user: password}) as remote:
+        remote.create("project", {"a.txt": "one"})
+        yield {"remote": remote.url("project"), "user": user, "password": password}
 
 
 def describe(agent: Agent) -> dict[str, str]:
