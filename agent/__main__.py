@@ -1,4 +1,4 @@
-"""The command line: `toolbox-agent serve | dev | healthcheck | entrypoint logs`.
+"""The command line: `toolbox-agent serve | dev | healthcheck | entrypoint logs | lsp list`.
 
 Any other words are the sandbox's own command, as the official platform hands them over
 (contract 70 §2): then the agent serves and runs them as its entrypoint.
@@ -17,6 +17,7 @@ ASKING = (
     ["healthcheck"],
     ["entrypoint", "logs"],
     ["entrypoint", "logs", "--follow"],
+    ["lsp", "list"],
 )
 """Ours only when nothing else stands with them, so that no real entrypoint is misread."""
 COMMANDS = ("serve", "dev")

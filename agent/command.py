@@ -46,6 +46,12 @@ def answer(words: list[str]) -> int:
         from agent.healthcheck import healthcheck  # noqa: PLC0415 - this word's only
 
         return healthcheck(settings)
+    if words == ["lsp", "list"]:
+        from agent.lsp import listing  # noqa: PLC0415 - these words' only
+
+        text, code = listing.show(os.environ, settings.lsp_config, os.getcwd())
+        sys.stdout.write(text)
+        return code
     from agent.entrypoint_logs import show  # noqa: PLC0415 - these words' only
 
     return show(settings, follow="--follow" in words)
@@ -151,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
             "further commands:\n"
             "  healthcheck               ask the agent that runs here; exit 0 when it is well\n"
             "  entrypoint logs [--follow]  print what the entrypoint command wrote\n"
+            "  lsp list                  print the language servers that are here (* is used)\n"
             "  --version                 print the version\n\n"
             "anything else is served with these words as the entrypoint command"
         ),
