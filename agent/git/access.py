@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from agent.errors import InvalidRequestError
 from agent.git.credentials import (
     Credentials,
     Grant,
@@ -82,6 +83,10 @@ async def access_for(
     if found is None or not sites:
         return Access(None, tuple(secrets))
     check_credentials(found.username, found.password)
+    if not any(site.is_safe for site in sites):
+        raise InvalidRequestError(
+            "credentials are sent over https only, or over http to this machine"
+        )
     return Access(Grant(found, frozenset(sites)), (*forms_of(found), *secrets))
 
 

@@ -116,7 +116,10 @@ class Repositories:
             )
             configuration = Configuration.parse(listed.stdout)
             self._configurations.put(found, state, configuration)
-        is_bare = configuration.last("core.bare", own=True) == "true"
+        # A linked work tree may belong to a bare repository.
+        is_bare = found.git_dir == found.common_dir and (
+            configuration.last("core.bare", own=True) or ""
+        ).lower() in {"true", "yes", "on", "1"}
         return dataclasses.replace(
             found,
             configuration=configuration,

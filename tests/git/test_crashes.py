@@ -20,6 +20,9 @@ from tests.support.agent import Agent, Answer, StartAgent
 from tests.support.processes import tagged, wait_gone
 
 
+pytestmark = pytest.mark.timeout(30)  # agents that die and come back
+
+
 def gits(agent: Agent) -> list[int]:
     """Return the gits that an agent runs."""
     found = []

@@ -35,6 +35,8 @@ from tests.git.remote import Remote, commit, git as run
 from tests.support.agent import Agent, StartAgent
 from tests.support.processes import tagged
 
+pytestmark = pytest.mark.timeout(30)  # an agent of their own, and many requests
+
 MADE = Credentials("somebody", "something")
 
 
@@ -312,6 +314,17 @@ def test_credentials_with_a_line_end_are_refused_before_git_runs(
 
     assert found == (400, "BAD_REQUEST")
     assert guarded.seen == []
+
+
+def test_credentials_for_the_open_network_are_refused_before_git_runs(
+    git: Git, tmp_path: Path
+) -> None:
+    body = {"url": "http://host.invalid/x", "path": tmp_path / "c", **CREDENTIALS}
+
+    answer = git.post("clone", **body)
+
+    assert answer.status == 400
+    assert "https only" in answer.json()["message"]
 
 
 # -- the parts -----------------------------------------------------------------------

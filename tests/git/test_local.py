@@ -202,6 +202,17 @@ def test_linked_work_tree_is_a_repository_of_its_own(
     assert git.told("status", linked)["currentBranch"] == "side"
 
 
+def test_work_tree_of_a_bare_repository_has_files(
+    git: Git, repo: Path, tmp_path: Path
+) -> None:
+    bare, linked = tmp_path / "bare.git", tmp_path / "linked"
+    run("clone", "--quiet", "--bare", str(repo), str(bare), cwd=tmp_path)
+    run("worktree", "add", "--quiet", str(linked), "main", cwd=bare)
+    fill(linked, {"a.txt": "edited"})
+
+    assert git.files(linked) == {"a.txt": ("Unmodified", "Modified")}
+
+
 @pytest.mark.parametrize(
     "damage", ["HEAD", "index", "objects", "config", "head-content"]
 )
