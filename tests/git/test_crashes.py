@@ -19,7 +19,6 @@ from tests.git.test_local import head
 from tests.support.agent import Agent, Answer, StartAgent
 from tests.support.processes import tagged, wait_gone
 
-
 pytestmark = pytest.mark.timeout(30)  # agents that die and come back
 
 
