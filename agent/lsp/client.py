@@ -29,6 +29,8 @@ from agent.lsp.messages import (
 
 CANCEL = "$/cancelRequest"
 METHOD_NOT_FOUND = -32601
+REASON_LIMIT_S = 2.0
+"""For the exit of a process that has closed its input."""
 
 Answer = Callable[[object], object]
 """Takes the parameters of a server's request, returns what it is answered."""
@@ -194,6 +196,25 @@ class _NoServer:
         """Nobody is told: what failed was answered with an error."""
 
 
+def _awaited(future: "Future[msgspec.Raw]") -> "asyncio.Future[msgspec.Raw]":
+    """Return a future of the loop; all that ends pygls's happens in the loop's thread.
+
+    `asyncio.wrap_future` would wake the loop through a pipe for each answer.
+    """
+    waiting: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+
+    def done(ended: "Future[msgspec.Raw]") -> None:
+        if waiting.done():
+            return
+        if (error := ended.exception()) is not None:
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(ended.result())
+
+    future.add_done_callback(done)
+    return waiting
+
+
 class Client:
     """Asks one running server; `attach` gives it a process.
 
@@ -205,6 +226,7 @@ class Client:
         self.failure: AgentError | None = None
         """Why nothing can be asked any more."""
         self._broken = broken
+        self._failed = asyncio.Event()
         self._child: Child | None = None
         self._line: Line | None = None
         self._framer = Framer()
@@ -256,6 +278,7 @@ class Client:
         """Let everything under way fail, and all that comes."""
         if self.failure is None:
             self.failure = error
+            self._failed.set()
             self.line.fail(error)
 
     async def notify(self, method: str, params: object | None = None) -> None:
@@ -268,7 +291,7 @@ class Client:
         try:
             self.line.notify(method, params)
         except BrokenPipeError as error:
-            raise self.failure or AgentError(str(error)) from error
+            raise await self._reason(error) from error
 
     async def ask(
         self, method: str, params: object | None, limit_s: float
@@ -288,11 +311,11 @@ class Client:
             future = self.line.ask(method, params, number)
         except BrokenPipeError as error:
             self.line.forget(number)
-            raise self.failure or AgentError(str(error)) from error
+            raise await self._reason(error) from error
         try:
             async with asyncio.timeout(limit_s):
                 await self.child.room()
-                return await asyncio.wrap_future(future)
+                return await _awaited(future)
         except TimeoutError:
             self._cancel(number)
             raise TimeLimitError(
@@ -301,6 +324,13 @@ class Client:
         except asyncio.CancelledError:
             self._cancel(number)
             raise
+
+    async def _reason(self, error: BrokenPipeError) -> AgentError:
+        """Return why it takes nothing, which is known only once its exit is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REASON_LIMIT_S):
+                await self._failed.wait()
+        return self.failure or AgentError(str(error))
 
     def _cancel(self, number: str) -> None:
         self.line.forget(number)

@@ -149,9 +149,9 @@ class LanguageServers:
             InvalidRequestError: No such language, no server, or no URI of a file.
         """
         family = family_of(language, (await self.configuration()).families)
-        project = await self._project(given)
+        # One step in a thread: each costs as much as a fast server's answer.
+        project, path = await self.threads.run(self._document, given, uri)
         server = self._get(family, project)
-        path = await self.threads.run(self._places.document, uri, project)
         inside = project.path.rstrip("/") + "/"
         if project.path != server.project.path and path.startswith(inside):
             # Another way to the same project: the server knows the first one's.
@@ -174,11 +174,17 @@ class LanguageServers:
         return list(self._servers.values())
 
     async def _project(self, given: str) -> Project:
-        project = await self.threads.run(self._places.project, given)
+        return await self.threads.run(self._known, given)
+
+    def _document(self, given: str, uri: str) -> tuple[Project, str]:
+        project = self._known(given)
+        return project, self._places.document(uri, project)
+
+    def _known(self, given: str) -> Project:
+        """Return a project, also one that was removed since it was started; blocks."""
+        project = self._places.project(given)
         known = self._keys.get(project.path)
-        if known is None or known == project.key:
-            return project
-        if await self.threads.run(os.path.lexists, project.path):
+        if known is None or known == project.key or os.path.lexists(project.path):
             return project
         # Removed since, and with it the links that led to it.
         return Project(project.path, known)
