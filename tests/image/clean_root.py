@@ -18,6 +18,7 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.clients.environments import NODE, NPM
 from tests.image.dockerfile import Ignored, Instruction, context_files, stages
 
 SUITE = "bookworm"
@@ -256,4 +257,8 @@ def machine_environment() -> dict[str, str]:
     }
     if machine_certificates():
         taken["PIP_CERT"] = "/machine-certificates.pem"
-    return taken
+        taken["NODE_EXTRA_CA_CERTS"] = "/machine-certificates.pem"
+    # Where npm looks may stand in a file of this machine's.
+    asked = [str(NODE), str(NPM), "config", "get", "registry"]
+    registry = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return taken | {"NPM_CONFIG_REGISTRY": registry.stdout.strip()}

@@ -60,7 +60,7 @@ def test_bytecode_is_compiled_and_never_looked_at_again() -> None:
 
 
 def test_python_packages_are_held_to_the_constraints() -> None:
-    installs = [each.text for each in BUILD.all("RUN") if " install " in each.text]
+    installs = [each.text for each in BUILD.all("RUN") if " pip " in each.text]
 
     assert len(installs) == 2
     for text in installs:
@@ -68,11 +68,19 @@ def test_python_packages_are_held_to_the_constraints() -> None:
         assert "--no-cache-dir" in text
 
 
+def test_the_typescript_server_is_of_one_version_and_runs_nothing() -> None:
+    [install] = [each.text for each in BUILD.all("RUN") if "npm-cli.js" in each.text]
+
+    assert re.search(r"typescript@7\.\d+\.\d+$", install)
+    assert "--ignore-scripts" in install
+
+
 def test_the_build_leaves_only_its_results() -> None:
     copies = FINAL.all("COPY")
 
     assert [each.words for each in copies] == [
         ["/opt/node", "/opt/node"],
+        ["/opt/typescript", "/opt/typescript"],
         ["/opt/toolbox-agent", "/opt/toolbox-agent"],
     ]
     assert {each.flags["from"] for each in copies} == {"build"}

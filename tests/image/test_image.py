@@ -217,6 +217,25 @@ def test_the_tools_of_a_sandbox_are_on_the_path(image: Image) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("language", "name", "server"),
+    [("python", "a.py", "ty"), ("typescript", "a.ts", "typescript-native")],
+)
+def test_fast_language_servers_are_there(
+    image: Image, language: str, name: str, server: str
+) -> None:
+    project = b'{"languageId":"%s","pathToProject":"."}' % language.encode()
+    with running(image) as container:
+        container.execute(f"printf 'class Greeter {{ }}\\n' > {name}")
+        started = container.request("POST", "/lsp/start", project)
+        status = container.request("GET", "/lsp/status")
+        stopped = container.request("POST", "/lsp/stop", project)
+
+    assert started.status == 200, started.body
+    assert status.json()["servers"][0]["server"] == server
+    assert stopped.status == 200
+
+
 def test_commands_cannot_change_the_agent_and_see_no_token(image: Image) -> None:
     with running(image) as container:
         writable = container.execute(
