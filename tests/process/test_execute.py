@@ -275,7 +275,8 @@ def test_a_background_child_keeps_a_working_output(agent: Agent) -> None:
     )
 
     assert done.read_text() == "fine\n"
-    assert int(text.split()[0]) > 1
+    # The child may have written before its number is told.
+    assert [line for line in text.splitlines() if line.isdecimal()]
 
 
 def test_a_timeout_kills_the_whole_tree_and_answers_in_time(agent: Agent) -> None:
