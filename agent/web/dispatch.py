@@ -20,6 +20,7 @@ from agent.settings import Settings
 from agent.web.errors import Failure, failure_of, of_status, response_of
 from agent.web.guard import Guard
 from agent.web.query import parse_query, unquote
+from agent.web.rooms import Rooms
 from agent.web.router import Match, Router
 from agent.web.routes import Route, Routes
 
@@ -42,6 +43,7 @@ class Dispatcher:
         settings: The agent's options.
         guard: Who may call; by default the one that `settings` describes.
         generation: Which api process of this agent this is; begins the request ids.
+        rooms: The subsystems whose tables come when they are first asked for.
     """
 
     def __init__(
@@ -51,8 +53,14 @@ class Dispatcher:
         *,
         guard: Guard | None = None,
         generation: int = 1,
+        rooms: Rooms | None = None,
     ) -> None:
-        self.router = Router(route for table in tables for route in table)
+        self.tables = tuple(tables)
+        self.rooms = rooms
+        self.router = Router(
+            (route for table in self.tables for route in table),
+            rooms.first_segments if rooms else (),
+        )
         self.guard = guard or Guard(settings)
         self.draining = False
         """True from SIGTERM on: only public routes are still answered."""
@@ -84,6 +92,7 @@ class Dispatcher:
         failure: Failure | None = None
         self.in_flight += 1
         try:
+            await self._open_room(request, path)
             match = self._admit(request, path, query)
             route = match.route
             if request.method not in READ_ONLY:
@@ -129,6 +138,7 @@ class Dispatcher:
             failure = of_status(417, "unknown expectation")
             return self._failed(request, failure, path)
         try:
+            await self._open_room(request, path)
             self._admit(request, path, parse_query(request.rel_url.raw_query_string))
         except Exception as error:  # noqa: BLE001 - told as in `handle`
             return self._failed(request, failure_of(error), path)
@@ -136,6 +146,18 @@ class Dispatcher:
         # The line above is no part of the response that follows.
         request.writer.output_size = 0
         return None
+
+    async def all_tables(self) -> list[Routes]:
+        """Return every route table, those of rooms that nobody asked for included."""
+        if self.rooms is None:
+            return list(self.tables)
+        return [*self.tables, *await asyncio.to_thread(self.rooms.tables)]
+
+    async def _open_room(self, request: web.Request, path: str) -> None:
+        """Make sure that the room which serves `path` is open."""
+        room = self.rooms.closed_room(path) if self.rooms is not None else None
+        if room is not None and self.rooms is not None:
+            await self.rooms.open(room, request.app, self.router)
 
     def _admit(
         self, request: web.Request, path: str, query: dict[str, list[str]]

@@ -63,8 +63,9 @@ async def openapi(request: web.Request) -> web.Response:
     # Imported here, because it is asked for seldom and starting must not wait for it.
     from agent.web.openapi import document  # noqa: PLC0415
 
-    routes_served = request.app[DISPATCHER].router.routes
-    body = wire.encode(document(routes_served, VERSION))
+    tables = await request.app[DISPATCHER].all_tables()
+    served = [route for table in tables for route in table]
+    body = wire.encode(document(served, VERSION))
     return web.Response(body=body, content_type="application/json")
 
 

@@ -32,21 +32,32 @@ class _Node(msgspec.Struct):
 
 
 class Router:
-    """All routes of the agent, by path and method."""
+    """All routes of the agent, by path and method.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self.routes = tuple(routes)
+    Args:
+        routes: Those that are there from the start.
+        first_segments: With what the paths of routes begin that are added later.
+    """
+
+    def __init__(
+        self, routes: Iterable[Route], first_segments: Iterable[str] = ()
+    ) -> None:
         self._root = _Node()
-        for route in self.routes:
-            self._add(route)
         # Generated, never listed by hand, so that no route is taken for a sandbox id.
-        self.first_segments = frozenset(route.segments[0] for route in self.routes)
+        self.first_segments = set(first_segments)
         # Paths without a name in them, as most clients write them: one look each.
-        plain = [route for route in self.routes if "{" not in route.path]
-        self._plain = {route.path for route in plain}
-        self._matches = {
-            (route.method, route.path): Match(route, {}) for route in plain
-        }
+        self._plain: set[str] = set()
+        self._matches: dict[tuple[str, str], Match] = {}
+        self.add(routes)
+
+    def add(self, routes: Iterable[Route]) -> None:
+        """Add routes."""
+        for route in routes:
+            self._add(route)
+            self.first_segments.add(route.segments[0])
+            if "{" not in route.path:
+                self._plain.add(route.path)
+                self._matches[route.method, route.path] = Match(route, {})
 
     def _add(self, route: Route) -> None:
         node = self._root

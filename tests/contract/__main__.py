@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from agent.app import TABLES
+from agent.app import tables
 from agent.web import docs
 from agent.web.openapi import document
 
@@ -12,7 +12,7 @@ OPENAPI = Path(__file__).parent / "openapi.json"
 
 def current() -> str:
     """Return the document of now."""
-    routes = [route for table in (*TABLES, docs.routes) for route in table]
+    routes = [route for table in (*tables(), docs.routes) for route in table]
     return json.dumps(document(routes, "0"), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from agent.app import TABLES
+from agent.app import tables
 from tests.contract.__main__ import OPENAPI, current
 
 
@@ -11,7 +11,7 @@ def test_the_document_is_the_recorded_one() -> None:
 
 
 def test_every_route_has_a_summary() -> None:
-    for table in TABLES:
+    for table in tables():
         for route in table:
             assert route.summary.endswith("."), route.path
             assert "\n" not in route.summary, route.path

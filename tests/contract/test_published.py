@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent.app import TABLES
+from agent.app import tables
 from agent.web.openapi import document
 from agent.web.routes import camel
 
@@ -29,7 +29,7 @@ def not_built() -> list[str]:
 
 def served() -> dict[str, Any]:
     """Return our operations by method and path, path parameters in the wire's names."""
-    routes = [route for table in TABLES for route in table]
+    routes = [route for table in tables() for route in table]
     return {
         f"{method.upper()} {path}": operation
         for path, operations in document(routes, "0")["paths"].items()
