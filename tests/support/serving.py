@@ -22,6 +22,7 @@ from agent.registry import SETTINGS
 from agent.settings import Settings
 from agent.web.dispatch import Dispatcher
 from agent.web.guard import Guard
+from agent.web.rooms import Rooms
 from agent.web.routes import Routes
 from agent.web.server import Server, application
 
@@ -105,6 +106,7 @@ async def serving(
     guard: Guard | None = None,
     prepare: Callable[[web.Application], None] = lambda _: None,
     headers: dict[str, str] | None = None,
+    rooms: Rooms | None = None,
 ) -> AsyncIterator[Served]:
     """Serve route tables while inside.
 
@@ -115,8 +117,9 @@ async def serving(
         guard: Who may call; by default whoever shows the token.
         prepare: Gives the application what its contexts count on.
         headers: What the client always sends.
+        rooms: What is served besides, once it is asked for.
     """
-    dispatcher = Dispatcher(tables, settings, guard=guard)
+    dispatcher = Dispatcher(tables, settings, guard=guard, rooms=rooms)
     app = application(dispatcher, settings)
     app[SETTINGS] = settings
     prepare(app)
