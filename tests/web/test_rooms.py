@@ -190,6 +190,7 @@ def test_a_room_opened_alone_has_all_that_its_routes_use(
             f"{route.method} {path}?path=/nowhere&pattern=x HTTP/1.1",
             f"Host: 127.0.0.1:{agent.port}",
             f"Authorization: Bearer {agent.token}",
+            "Idempotency-Key: once",
             f"Content-Length: {len(body)}",
         ]
         with agent.connection() as connection:
