@@ -84,8 +84,12 @@ async def drain(app: web.Application, keeper: Keeper) -> None:
 def with_ports(settings: Settings, sockets: list[socket.socket]) -> Settings:
     """Return the settings with the ports that were taken where 0 asked for free ones."""
     ports = [each.getsockname()[1] for each in sockets]
-    dev_port = ports[1] if settings.dev else settings.dev_port
-    return dataclasses.replace(settings, port=ports[0], dev_port=dev_port)
+    if not settings.dev:
+        return dataclasses.replace(settings, port=ports[0])
+    port, dev_port, preview_port = ports
+    return dataclasses.replace(
+        settings, port=port, dev_port=dev_port, preview_port=preview_port
+    )
 
 
 def show_banner(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The list of subsystems: their route tables and what each opens and closes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
@@ -111,21 +111,20 @@ def build(keeper: Keeper, settings: Settings, work_dir: str) -> web.Application:
     """Return the application of one agent, not started yet."""
     # A developer's browser has no token to show on the page where it could be typed in.
     viewer = docs.open_routes() if settings.dev else docs.routes
-    dispatcher = Dispatcher(
+    kind: type[Dispatcher] = Dispatcher
+    assemble: Callable[[Dispatcher, Settings], web.Application] = application
+    if settings.dev:
+        # Imported here, because no agent but the dev command's may have it.
+        from agent.dev.front import DevDispatcher, dev_application  # noqa: PLC0415
+
+        kind, assemble = DevDispatcher, dev_application
+    dispatcher = kind(
         (*TABLES, viewer),
         settings,
         generation=keeper.generation,
         rooms=Rooms(ROOMS),
     )
-    if settings.dev:
-        # Imported here, because no agent but the dev command's may have it.
-        from agent.dev import routes as dev  # noqa: PLC0415
-        from agent.dev.front import Front  # noqa: PLC0415
-
-        app = application(dispatcher, settings, front=Front(dispatcher, settings))
-        app.cleanup_ctx.append(dev.context)
-    else:
-        app = application(dispatcher, settings)
+    app = assemble(dispatcher, settings)
     app[SETTINGS] = settings
     app[WORK_DIR] = work_dir
     app[KEEPER] = keeper

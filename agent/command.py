@@ -27,6 +27,8 @@ from agent.version import VERSION
 EXIT_CONFIGURATION = 78
 """sysexits.h EX_CONFIG: what was asked for is not safe."""
 EXIT_USAGE = 2
+DEV_ONLY = {"dev_port", "preview_port"}
+"""Options of the other command's listeners."""
 
 
 class UnsafeError(SettingsError):
@@ -177,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
         )
         for option in options.options():
             if not options.is_secret(option) and (
-                name == "dev" or option.name != "dev_port"
+                name == "dev" or option.name not in DEV_ONLY
             ):
                 add_option(command, option)
     return top

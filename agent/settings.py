@@ -314,6 +314,12 @@ class Settings:
     def to_json(self) -> bytes:
         """Return the settings for the api process (the token included)."""
         return json.dumps(asdict(self)).encode()
+    preview_port: int = _option(
+        _port,
+        -1,
+        "port of the dev command's previews; not given: the one after --dev-port",
+        unit="port",
+    )
 
     @classmethod
     def from_json(cls, text: bytes) -> "Settings":

@@ -25,12 +25,14 @@ def banner(settings: Settings) -> str:
     """
     toolbox = origin(settings.host, settings.port)
     api = origin(settings.host, settings.dev_port) + "/api"
+    previews = origin(settings.host, settings.preview_port)
     key = _key(settings)
     return dedent(
         f"""
         toolbox-agent dev is ready
           toolbox        {toolbox}
           control plane  {api}  (a stand-in, for the SDKs)
+          previews       {previews}  (of ports; ask the SDK for a link)
           docs           {toolbox}/docs
           token          {key.place}
 

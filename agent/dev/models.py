@@ -15,6 +15,8 @@ MAX_MINUTES = 10 * 366 * 24 * 60
 """Ten years: beyond any use, and well within what a date can say."""
 Minutes = Annotated[int, msgspec.Meta(ge=-1, le=MAX_MINUTES)]
 """A number of minutes; -1 is never, where the platform knows such a thing."""
+Lifetime = Annotated[int, msgspec.Meta(ge=1, le=24 * 60 * 60)]
+"""For how many seconds a signed preview address holds: a day at most."""
 
 State = Literal["started", "stopped", "destroyed"]
 """The states that the stand-in knows; every SDK knows them too."""
@@ -69,6 +71,7 @@ class CreateRequest(wire.Model, frozen=True, kw_only=True):
     env: dict[str, str] | None = None
     labels: dict[str, str] | None = None
     target: str | None = None
+    public: bool | None = None
     snapshot: str | None = None
     auto_stop_interval: Minutes | None = None
     auto_archive_interval: Minutes | None = None
@@ -111,6 +114,15 @@ class PreviewUrl(wire.Model, frozen=True, kw_only=True):
     sandbox_id: str
     url: str
     token: str
+
+
+class SignedPreviewUrl(wire.Model, frozen=True, kw_only=True):
+    """An address that opens a port of the sandbox by itself, for a time."""
+
+    sandbox_id: str
+    port: int
+    token: str
+    url: str
 
 
 class SshAccess(wire.Model, frozen=True, kw_only=True):

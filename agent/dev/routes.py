@@ -13,14 +13,19 @@ from agent.dev.models import (
     Configuration,
     CreateRequest,
     Labels,
+    Lifetime,
     Listing,
     Minutes,
     PreviewUrl,
     Sandbox,
+    SignedPreviewUrl,
     SshAccess,
     SshAccessCheck,
     Url,
 )
+from agent.dev.previews.addresses import Addresses, knows_localhost_names
+from agent.dev.previews.tokens import Tokens
+from agent.dev.previews.visits import Doorkeeper
 from agent.dev.sandboxes import Sandboxes
 from agent.registry import KEEPER, SETTINGS
 from agent.system.environment import Environment
@@ -33,15 +38,24 @@ routes = Routes("control plane")
 
 SANDBOXES = web.AppKey("sandboxes", Sandboxes)
 EVENTS = web.AppKey("events", Events)
+ADDRESSES = web.AppKey("addresses", Addresses)
+DOORKEEPER = web.AppKey("doorkeeper", Doorkeeper)
 
+SIGNED_LIFETIME_S = 60
+"""What SDKs promise of an address that was made without saying for how long."""
 SOURCE_HEADER = "X-Daytona-Source"
 
 
 async def context(app: web.Application) -> AsyncIterator[None]:
-    """Open the one sandbox, and the events that tell of it."""
+    """Open the one sandbox, its previews, and the events that tell of it."""
+    settings, keeper = app[SETTINGS], app[KEEPER]
+    tokens = Tokens(settings, keeper)
+    await tokens.open()
     app[EVENTS] = Events()
+    app[ADDRESSES] = Addresses(settings, named=knows_localhost_names())
+    app[DOORKEEPER] = Doorkeeper(settings, app[ADDRESSES], tokens)
     app[SANDBOXES] = Sandboxes(
-        app[SETTINGS], Environment(app[KEEPER]), app[EVENTS].publish
+        settings, Environment(keeper), app[EVENTS].publish, app[ADDRESSES], tokens
     )
     yield
 
@@ -138,7 +152,8 @@ async def set_ttl(request: web.Request, sandbox_id: str, minutes: str) -> Sandbo
 @routes.post("/sandbox/{sandbox_id}/last-activity", status=201, errors=(404,))
 async def touch(request: web.Request, sandbox_id: str) -> None:
     """Note that the sandbox is in use."""
-    request.app[SANDBOXES].touch(sandbox_id)
+    request.app[SANDBOXES].get(sandbox_id)
+    request.app[SANDBOXES].touch()
 
 
 @routes.get("/sandbox/{sandbox_id}/toolbox-proxy-url", errors=(404,))
@@ -157,6 +172,38 @@ async def signing_key(request: web.Request, sandbox_id: str) -> str:
 async def preview(request: web.Request, sandbox_id: str, port: str) -> PreviewUrl:
     """Tell where a port of the sandbox is."""
     return request.app[SANDBOXES].preview(sandbox_id, port)
+
+
+@routes.get(
+    "/sandbox/{sandbox_id}/ports/{port}/signed-preview-url", errors=(400, 404, 409, 429)
+)
+async def sign_preview(
+    request: web.Request,
+    sandbox_id: str,
+    port: str,
+    expires_in_seconds: Lifetime = SIGNED_LIFETIME_S,
+) -> SignedPreviewUrl:
+    """Make an address that opens a port of the sandbox by itself."""
+    return await request.app[SANDBOXES].sign_preview(
+        sandbox_id, port, expires_in_seconds
+    )
+
+
+@routes.post(
+    "/sandbox/{sandbox_id}/ports/{port}/signed-preview-url/{token}/expire",
+    errors=(400, 404),
+)
+async def expire_preview(
+    request: web.Request, sandbox_id: str, port: str, token: str
+) -> None:
+    """Let such an address open nothing any more."""
+    await request.app[SANDBOXES].expire_preview(sandbox_id, port, token)
+
+
+@routes.post("/sandbox/{sandbox_id}/public/{is_public}", errors=(400, 404, 409))
+async def set_public(request: web.Request, sandbox_id: str, is_public: str) -> Sandbox:
+    """Let the previews be opened without a token, or not."""
+    return request.app[SANDBOXES].set_public(sandbox_id, is_public)
 
 
 @routes.post("/sandbox/{sandbox_id}/ssh-access", errors=(400, 404, 409, 429))
@@ -214,13 +261,7 @@ NOT_STOOD_IN = (
     ("POST", "/sandbox/{sandbox_id}/resize", "resize a sandbox"),
     ("POST", "/sandbox/{sandbox_id}/network-settings", "limit the network"),
     ("PUT", "/sandbox/{sandbox_id}/secrets", "mount secrets"),
-    ("POST", "/sandbox/{sandbox_id}/public/{detail}", "publish previews"),
     ("POST", "/sandbox/{sandbox_id}/signing-key/rotate", "change the signing key"),
-    (
-        "GET",
-        "/sandbox/{sandbox_id}/ports/{detail}/signed-preview-url",
-        "sign preview addresses",
-    ),
     ("GET", "/snapshots", "make snapshots"),
     ("POST", "/snapshots", "make snapshots"),
     ("GET", "/volumes", "mount volumes"),

@@ -21,11 +21,14 @@ from agent.dev.models import (
     Labels,
     PreviewUrl,
     Sandbox,
+    SignedPreviewUrl,
     SshAccess,
     SshAccessCheck,
     StateChange,
     Url,
 )
+from agent.dev.previews.addresses import Addresses
+from agent.dev.previews.tokens import TOOLBOX_PORT, Tokens
 from agent.dev.ssh import SshAccesses
 from agent.errors import ConflictError, InvalidRequestError, NotFoundError
 from agent.settings import Settings
@@ -33,6 +36,7 @@ from agent.version import VERSION
 from agent.wire import UNSET
 
 GIB = 1024**3
+PORT_MAX = 65535
 ORGANIZATION = "local"
 TARGET = "local"
 LANGUAGE_LABEL = "code-toolbox-language"
@@ -79,6 +83,8 @@ class Sandboxes:
         settings: The agent's options, with the port that it really has.
         variables: Where the environment that `create` asks for goes.
         announce: Is told of every event: its name, and its data.
+        addresses: Where the sandbox's ports can be seen.
+        tokens: What opens them.
         clock: The time of day.
     """
 
@@ -87,11 +93,15 @@ class Sandboxes:
         settings: Settings,
         variables: Variables,
         announce: Callable[[str, wire.Model], None],
+        addresses: Addresses,
+        tokens: Tokens,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self._settings = settings
         self._variables = variables
         self._announce = announce
+        self._addresses = addresses
+        self._tokens = tokens
         self._clock = clock
         self._origin = origin(settings.host, settings.port)
         self._ssh = SshAccesses(settings.host, clock)
@@ -122,6 +132,11 @@ class Sandboxes:
             last_activity_at=now,
             toolbox_proxy_url=f"{self._origin}/toolbox",
         )
+
+    @property
+    def is_public(self) -> bool:
+        """Whether its previews ask for no token."""
+        return self._sandbox.public
 
     def get(self, id_or_name: str) -> Sandbox:
         """Return the sandbox, the deleted one too: the first SDK asks once more.
@@ -185,6 +200,7 @@ class Sandboxes:
             name=wanted.name or fresh.id,
             env=environment,
             labels=labels,
+            public=wanted.public or False,
             target=wanted.target or TARGET,
             snapshot=wanted.snapshot or UNSET,
             auto_destroy_at=self._destroy_at(ttl_minutes),
@@ -234,7 +250,10 @@ class Sandboxes:
         found = self.get(id_or_name)
         await self._variables.update({}, list(found.env))
         self._ssh.revoke()
-        return self._change(state="destroyed", desired_state="destroyed", env={})
+        await self._tokens.expire_all()
+        return self._change(
+            state="destroyed", desired_state="destroyed", env={}, public=False
+        )
 
     def set_labels(self, id_or_name: str, wanted: Labels) -> Labels:
         """Replace all labels.
@@ -264,13 +283,21 @@ class Sandboxes:
             return self._change(auto_destroy_at=self._destroy_at(number))
         return self._change(**{INTERVALS[kind]: number})
 
-    def touch(self, id_or_name: str) -> None:
-        """Note that the sandbox is in use.
+    def set_public(self, id_or_name: str, text: str) -> Sandbox:
+        """Let anybody on this machine open the previews, or only who has a token.
 
         Raises:
             NotFoundError: It has another id and another name.
+            ConflictError: It was deleted.
+            InvalidRequestError: Neither true nor false.
         """
-        self.get(id_or_name)
+        self._living(id_or_name)
+        if text not in {"true", "false"}:
+            raise InvalidRequestError(f"neither true nor false: {text}")
+        return self._change(public=text == "true")
+
+    def touch(self) -> None:
+        """Note that the sandbox is in use."""
         self._sandbox = msgspec.structs.replace(
             self._sandbox, last_activity_at=self._clock()
         )
@@ -293,19 +320,57 @@ class Sandboxes:
         return self._settings.signing_key
 
     def preview(self, id_or_name: str, port: str) -> PreviewUrl:
-        """Return where a port of the sandbox can be reached, with the agent's token.
+        """Return where a port of the sandbox can be reached, with the token for it.
+
+        The toolbox's port is reached at the toolbox itself.
 
         Raises:
             NotFoundError: It has another id and another name.
             InvalidRequestError: Not a port.
         """
         found = self.get(id_or_name)
-        number = _whole(port, least=1, most=65535)
-        return PreviewUrl(
-            sandbox_id=found.id,
-            url=f"{self._origin}/proxy/{number}",
-            token=self._settings.token,
-        )
+        number = _whole(port, least=1, most=PORT_MAX)
+        url = self._addresses.url(f"{number}-{self._addresses.name}")
+        if self._is_toolbox(number):
+            url = self._origin
+        token = self._tokens.of_port(number)
+        return PreviewUrl(sandbox_id=found.id, url=url, token=token)
+
+    async def sign_preview(
+        self, id_or_name: str, port: str, lifetime_s: int
+    ) -> SignedPreviewUrl:
+        """Return an address that opens a port of the sandbox by itself, for a time.
+
+        Raises:
+            NotFoundError: It has another id and another name.
+            ConflictError: It was deleted.
+            InvalidRequestError: Not a port, or the toolbox's: whoever had such an
+                address would have all rights.
+            TooManyError: As many as can be held are.
+        """
+        found = self._living(id_or_name)
+        number = _whole(port, least=1, most=PORT_MAX)
+        if self._is_toolbox(number):
+            raise InvalidRequestError(
+                f"port {number} is the toolbox's, which no address opens by itself"
+            )
+        token = await self._tokens.sign(number, lifetime_s)
+        url = self._addresses.url(f"{number}-{token}")
+        return SignedPreviewUrl(sandbox_id=found.id, port=number, token=token, url=url)
+
+    async def expire_preview(self, id_or_name: str, port: str, token: str) -> None:
+        """Let a signed address open nothing any more.
+
+        Raises:
+            NotFoundError: The sandbox has another id and another name, or no port of it
+                has this token.
+            InvalidRequestError: Not a port.
+        """
+        self.get(id_or_name)
+        await self._tokens.expire(_whole(port, least=1, most=PORT_MAX), token)
+
+    def _is_toolbox(self, port: int) -> bool:
+        return port in {TOOLBOX_PORT, self._settings.port}
 
     def create_ssh_access(self, id_or_name: str, minutes: int | None) -> SshAccess:
         """Make a token for SSH.
@@ -337,7 +402,7 @@ class Sandboxes:
         """Return what SDKs ask of an installation as a whole."""
         return Configuration(
             version=VERSION,
-            proxy_template_url=f"{self._origin}/proxy/{{{{PORT}}}}",
+            proxy_template_url=self._addresses.template,
             proxy_toolbox_url=f"{self._origin}/toolbox",
             default_snapshot=TARGET,
             dashboard_url=f"{self._origin}/docs",

@@ -67,8 +67,8 @@ __all__ = [
     "Subscription",
 ]
 
-LISTENERS_MAX = 2
-"""The toolbox API, and the dev command's control plane."""
+LISTENERS_MAX = 3
+"""The toolbox API, and the dev command's control plane and previews."""
 HELLO_LIMIT_S = 30.0
 """The keeper writes its first frame before the api has begun to run."""
 

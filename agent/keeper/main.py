@@ -16,6 +16,7 @@ from agent.keeper.options import Options
 from agent.keeper.state import State, StateError
 
 LISTEN_FAILED = 1
+LAST_PORT = 65535
 STATE_UNUSABLE = os.EX_CONFIG
 
 
@@ -72,8 +73,10 @@ def run(
 
 
 def _listen(options: Options) -> list[socket.socket]:
-    """Return the listening sockets; the dev command has two."""
-    ports = [options.port] + ([options.dev_port] if options.is_dev else [])
+    """Return the listening sockets; the dev command has three."""
+    ports = [options.port]
+    if options.is_dev:
+        ports += [options.dev_port, preview_port(options)]
     opened: list[socket.socket] = []
     try:
         opened.extend(listen(options.host, port) for port in ports)
@@ -82,6 +85,13 @@ def _listen(options: Options) -> list[socket.socket]:
             each.close()
         raise
     return opened
+
+
+def preview_port(options: Options) -> int:
+    """Return the port of the dev command's previews: by default after its own one."""
+    if options.preview_port >= 0:
+        return options.preview_port
+    return options.dev_port + 1 if 0 < options.dev_port < LAST_PORT else 0
 
 
 def announce(port: int) -> None:

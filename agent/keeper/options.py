@@ -24,6 +24,7 @@ class Options:
         "max_commands",
         "port",
         "settings",
+        "preview_port",
         "state_dir",
         "work_dir",
     )
@@ -37,6 +38,7 @@ class Options:
         self.is_dev: bool = values["dev"]
         self.dev_port: int = values["dev_port"]
         self.state_dir: str = values["state_dir"]
+        self.preview_port: int = values["preview_port"]
         self.grace_s: float = values["grace_s"]
         self.max_commands: int = values["max_commands"]
         self.command_log_max_bytes: int = values["command_log_max_bytes"]

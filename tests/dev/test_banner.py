@@ -16,13 +16,17 @@ TOKEN = "very-secret-token"
 
 SETTINGS = {
     "made token": Settings(
-        token=TOKEN, token_file="/s/token", port=4000, dev_port=4001
+        token=TOKEN, token_file="/s/token", port=4000, dev_port=4001, preview_port=4002
     ),
-    "given token": Settings(token=TOKEN, port=4000, dev_port=4001),
+    "given token": Settings(token=TOKEN, port=4000, dev_port=4001, preview_port=4002),
     "odd place": Settings(
-        token=TOKEN, token_file='/s p/it\'s "the" token', port=4000, dev_port=4001
+        token=TOKEN,
+        token_file='/s p/it\'s "the" token',
+        port=4000,
+        dev_port=4001,
+        preview_port=4002,
     ),
-    "no token": Settings(no_auth=True, port=4000, dev_port=4001),
+    "no token": Settings(no_auth=True, port=4000, dev_port=4001, preview_port=4002),
 }
 
 
@@ -40,6 +44,7 @@ def test_banner_names_both_addresses_and_never_the_token(settings: Settings) -> 
     assert re.search(r"toolbox +http://127\.0\.0\.1:4000\n", text)
     assert re.search(r"control plane +http://127\.0\.0\.1:4001/api ", text)
     assert re.search(r"docs +http://127\.0\.0\.1:4000/docs\n", text)
+    assert re.search(r"previews +http://127\.0\.0\.1:4002 ", text)
     assert TOKEN not in text
 
 
@@ -57,7 +62,9 @@ def test_lines_to_paste_are_valid_in_their_languages(
 
 
 def test_literal_ipv6_address_is_bracketed() -> None:
-    text = banner(Settings(host="::1", token_file="/s/token", port=1, dev_port=2))
+    text = banner(
+        Settings(host="::1", token_file="/s/token", port=1, dev_port=2, preview_port=3)
+    )
 
     assert "http://[::1]:1\n" in text
     assert "http://[::1]:2/api " in text

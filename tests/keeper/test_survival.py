@@ -457,16 +457,29 @@ async def test_every_spelling_of_loopback_is_listened_on(
             pass
 
 
-async def test_dev_has_a_second_listener(tmp_path: Path) -> None:
+async def test_dev_has_three_listeners(tmp_path: Path) -> None:
     async with running(tmp_path, dev=True, dev_port=0) as house:
         keeper = await house.open()
 
         ports = {each.getsockname()[1] for each in keeper.listeners}
-        assert len(ports) == 2
+        assert len(ports) == 3
         assert keeper.settings.dev
 
 
 async def test_a_state_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
+async def test_previews_are_beside_the_dev_port_unless_another_is_said(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with running(tmp_path, dev=True, dev_port=port - 1) as house:
+            assert await house.exit_code() == 1
+
+            told = house.log.read_text()
+            assert told.startswith(f"toolbox-agent: cannot listen on 127.0.0.1:{port}")
+            assert told.count("\n") == 1
+
+
     (tmp_path / "target").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "target")
     async with running(tmp_path) as house:

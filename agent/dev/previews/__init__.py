@@ -1,0 +1,1 @@
+"""The dev command's preview listener: ports of the sandbox, each an origin of its own."""
