@@ -272,6 +272,12 @@ class Settings:
     max_commands: int = _option(
         _positive, 4096, "commands running at once; more get 429", unit="commands"
     )
+    events_max_bytes: int = _option(
+        _positive,
+        4 * MIB,
+        "events kept for GET /events; the oldest half goes first",
+        unit="bytes",
+    )
     checkpoints_max_count: int = _option(
         _positive,
         200,

@@ -97,7 +97,7 @@ class Context:
                 return old
             label = msgspec.json.encode(self.facts).decode()
             self._worker = await Worker.start(
-                self._keeper, self._language, self.facts.cwd, label
+                self._keeper, self._language, self.facts.cwd, label, self.facts.id
             )
             if old is not None:
                 # Kept until here, because its job is what the context is known by.

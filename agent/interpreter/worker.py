@@ -63,7 +63,7 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, keeper: Keeper, language: Language, cwd: str, label: str
+        cls, keeper: Keeper, language: Language, cwd: str, label: str, name: str
     ) -> "Worker":
         """Start one; it may not be ready yet, which a run waits for.
 
@@ -81,6 +81,7 @@ class Worker:
                 live=True,
                 kind=KIND,
                 label=label,
+                told={"context": name},
             )
             try:
                 return cls(keeper, language, await keeper.spawn(spec))

@@ -90,6 +90,7 @@ def header_of(spec: Spec) -> Header:
         "job": spec.id or None,
         "held": spec.held or None,
         "live": spec.live or None,
+        "told": dict(spec.told) if spec.told else None,
     }
     header.update(
         {name: value for name, value in optional.items() if value is not None}

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+from agent.keeper.accounts import signal_name
 from agent.keeper.desk import Desk, House
 from agent.keeper.early import EarlyApi, owner_tag, spawn_api
 from agent.keeper.frames import Header
@@ -70,6 +71,8 @@ class ApiProcess:
         self._kill: Timer | None = None
         self._pause_s = 0.0
         self._is_ready = False
+        self._began = 0.0
+        self._why = ""
         self._pinged = 0.0
         self.pid = 0
         self.generation = 0
@@ -89,6 +92,8 @@ class ApiProcess:
             say("error", f"the api cannot be started: {error}")
             self._again()
             return
+        self._began, self._why = time.monotonic(), ""
+        self._tell("started", {"pid": self.pid})
         fds = [each.fileno() for each in self._listeners]
         with contextlib.suppress(OSError):
             # A message of its own, before the first frame; one that died shows as such.
@@ -145,6 +150,7 @@ class ApiProcess:
         if self._kill is not None:
             self._kill.cancel()
             self._kill = None
+        self._tell_end(pid, code)
         if self.on_exit is not None:
             self.on_exit()
             return True
@@ -161,6 +167,7 @@ class ApiProcess:
         silent_s = time.monotonic() - self._desk.answered
         if silent_s > limit_s:
             say("error", "the api does not answer", silent_s=round(silent_s, 1))
+            self._why = "does-not-answer"
             self.signal(signal.SIGKILL)
         self.say("ping")
 
@@ -178,6 +185,7 @@ class ApiProcess:
     def _ready(self) -> None:
         self._is_ready = True
         self._pause_s = 0.0
+        self._tell("ready", {"afterMs": self._age_ms()})
         self.on_ready()
 
     def _drained(self) -> None:
@@ -193,11 +201,30 @@ class ApiProcess:
         """Give an api without a line a moment to end, and then none."""
         self._close_line()
         if self.pid and self._kill is None:
+            self._why = self._why or "closed-its-line"
             self._kill = self._loop.later(LEAVE_S, self._leave)
 
     def _leave(self) -> None:
         self._kill = None
         self.signal(signal.SIGKILL)
+
+    def _age_ms(self) -> float:
+        return round((time.monotonic() - self._began) * 1000, 3)
+
+    def _tell(self, what: str, facts: Header) -> None:
+        told: Header = {"generation": self.generation}
+        self._house.events.tell(f"api.{what}", {**told, **facts})
+
+    def _tell_end(self, pid: int, code: int) -> None:
+        facts: Header = {"pid": pid, "durationMs": self._age_ms()}
+        if code < 0:
+            facts["signal"] = signal_name(-code)
+        else:
+            facts["exitCode"] = code
+        if self.on_exit is not None:
+            self._why = "agent-stopping"
+        facts["reason"] = self._why or ("signalled" if code < 0 else "exited")
+        self._tell("ended", facts)
 
     def _end_children(self, generation: int) -> None:
         """End what an api that died had started itself."""

@@ -13,9 +13,10 @@ same, and dropped. When the keeper is gone every call raises `KeeperGoneError`, 
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Mapping
-from typing import Self, cast
+from typing import Self, TypeAlias, cast
 
 from agent.errors import NotFoundError, TooLargeError
 from agent.keeper.answers import (
@@ -73,6 +74,8 @@ HELLO_LIMIT_S = 30.0
 """The keeper writes its first frame before the api has begun to run."""
 
 Answer = tuple[Header, bytes]
+Fact: TypeAlias = "bool | int | float | str | list[str] | None"
+"""What an event may say of something."""
 
 
 class Keeper:
@@ -89,6 +92,8 @@ class Keeper:
         on_drain: Set when the agent stops: close what is open, answer what is under way,
             then call `drained`.
         on_exit: Set when the api is to end now.
+        on_events: Called with the first and the last number of events that have happened,
+            and their lines, or nothing when the api is behind; see `KeptEvents`.
     """
 
     settings: Settings
@@ -110,6 +115,7 @@ class Keeper:
         self._room.set()
         self.on_drain = asyncio.Event()
         self.on_exit = asyncio.Event()
+        self.on_events: Callable[[int, int, bytes], None] = _unheard
 
     @classmethod
     async def connect(cls, fd: int) -> Self:
@@ -358,6 +364,21 @@ class Keeper:
         _, payload = await self.request("kv.list")
         return tuple(cast("tuple[str]", load(payload)["names"]))
 
+    def tell(self, kind: str, **facts: Fact) -> None:
+        """Tell the timeline of the sandbox what has just happened.
+
+        Costs a frame, waits for nothing and never fails. No secrets, no contents, no
+        addresses with credentials: whoever may ask the api may read it.
+
+        Args:
+            kind: Its type: the thing and what it did, with a dot between (`port.opened`).
+            facts: What there is to know; on the wire their names are camelCase.
+        """
+        told = {_camel(name): value for name, value in facts.items()}
+        # With nobody to tell it to there is nobody to read it either.
+        with contextlib.suppress(KeeperGoneError, TooLargeError):
+            self.post({"op": "event", "type": kind, "facts": cast("Json", told)})
+
     async def stats(self) -> dict[str, int | float]:
         """Return the keeper's numbers: jobs, bytes, descriptors, restarts and so on."""
         header, _ = await self.request("stats")
@@ -445,10 +466,11 @@ class Keeper:
                     subscription.receive(header, payload)
             case "ping":
                 self.post({"op": "pong"})
-            case "drain":
-                self.on_drain.set()
-            case "exit":
-                self.on_exit.set()
+            case "drain" | "exit" as word:
+                (self.on_drain if word == "drain" else self.on_exit).set()
+            case "events":
+                first, last = cast("int", header["first"]), cast("int", header["last"])
+                self.on_events(first, last, payload)
             case "hello":
                 if self._hello is not None and not self._hello.done():
                     self._hello.set_result((header, payload))
@@ -469,6 +491,15 @@ class Keeper:
         for subscription in list(self._subscriptions.values()):
             subscription.fail(gone)
         self.on_exit.set()
+
+
+def _unheard(_first: int, _last: int, _lines: bytes) -> None:
+    """Do nothing: nobody listens."""
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 async def _listeners(line: socket.socket) -> list[socket.socket]:

@@ -7,9 +7,11 @@ import socket
 import time
 from collections.abc import Sequence
 
+from agent.keeper.accounts import Accounts
 from agent.keeper.api_process import ApiProcess
 from agent.keeper.early import EarlyApi, base_environment
 from agent.keeper.errors import Refusal
+from agent.keeper.events import Events
 from agent.keeper.frames import Header
 from agent.keeper.job import Job
 from agent.keeper.jobs import Jobs
@@ -17,6 +19,7 @@ from agent.keeper.log import say
 from agent.keeper.loop import READ, Loop
 from agent.keeper.notify import Notifier
 from agent.keeper.options import Options
+from agent.keeper.segments import Segments
 from agent.keeper.sessions import Sessions
 from agent.keeper.spawn import Spawner
 from agent.keeper.state import State
@@ -63,8 +66,17 @@ class Core:
         self.store = Store()
         spawner = Spawner()
         spawner.standing.take()
+        directory = os.path.join(state.path, "events")
+        self.events = Events(
+            self.loop, Segments(state, directory, options.events_max_bytes)
+        )
         self.jobs = Jobs(
-            self.loop, state, spawner, options.work_dir, options.max_commands
+            self.loop,
+            state,
+            spawner,
+            options.work_dir,
+            options.max_commands,
+            Accounts(self.events),
         )
         self.sessions = Sessions(self.loop, state, self.jobs)
         environment = base_environment(dict(os.environb))
@@ -86,7 +98,10 @@ class Core:
     def run(self) -> int:
         """Start the api and serve it until told to stop; return the exit code."""
         self._listen_to_signals()
+        self.events.tell("agent.started", {"pid": os.getpid()})
         self.loop.soon(self.api.start)
+        # While the api comes up there is time to look at the events of earlier keepers.
+        self.loop.soon(self.events.flush)
         # An early api may have died before anybody listened to its signal.
         self.loop.soon(self._reap)
         if self._notifier.watchdog_s:
@@ -94,6 +109,7 @@ class Core:
         self.loop.run()
         self._reap()
         self.jobs.close()
+        self.events.close()
         self.loop.close()
         return 0
 
@@ -141,6 +157,7 @@ class Core:
             self._stop.at_once()
             return
         say("info", "stopping", signal=number)
+        self.events.tell("agent.stopping", {"signal": signal.Signals(number).name})
         self._notifier.tell("STOPPING=1", "STATUS=stopping")
         self._stop.begin()
 

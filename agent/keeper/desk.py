@@ -11,6 +11,7 @@ from typing import Protocol
 
 from agent.keeper import fields
 from agent.keeper.errors import Refusal
+from agent.keeper.events import Events, checked
 from agent.keeper.frames import UNSEEN, FrameError, Header, Json, dump, load
 from agent.keeper.job import Job
 from agent.keeper.jobs import Jobs, terminal_size
@@ -18,6 +19,7 @@ from agent.keeper.link import Link
 from agent.keeper.log import say
 from agent.keeper.logs import Ring, Run, Spool
 from agent.keeper.loop import Loop
+from agent.keeper.segments import Place
 from agent.keeper.sessions import PIECE_BYTES, Sessions, page
 from agent.keeper.store import Store
 from agent.keeper.subscription import Feeder
@@ -35,6 +37,7 @@ class House(Protocol):
     jobs: Jobs
     sessions: Sessions
     store: Store
+    events: Events
     loop: Loop
     grace_s: float
 
@@ -61,6 +64,7 @@ class Desk:
         self._jobs = house.jobs
         self._sessions = house.sessions
         self._store = house.store
+        self._events = house.events
         self._on_ready = on_ready
         self._on_drained = on_drained
         self._link: Link | None = None
@@ -98,6 +102,9 @@ class Desk:
             "session.command": self._session_command,
             "session.exec": self._session_exec,
             "session.end": self._session_end,
+            "event": self._event,
+            "events.follow": self._events_follow,
+            "events.read": self._events_read,
         }
         self.answered = time.monotonic()
 
@@ -108,6 +115,7 @@ class Desk:
 
     def close(self) -> None:
         """Stop; what the api started goes on, what it was to be told is dropped."""
+        self._events.follow(None)
         if self._feeder is not None:
             self._feeder.close()
 
@@ -414,6 +422,37 @@ class Desk:
     def _store_list(self, number: int, _header: Header, _payload: bytes) -> None:
         names: list[Json] = list(self._store.names())
         self._answer(number, {}, dump({"names": names}))
+
+    # -- the timeline -------------------------------------------------------------
+
+    def _event(self, _number: int, header: Header, _payload: bytes) -> None:
+        kind = fields.text(header, "type")
+        self._events.tell(kind, checked(kind, header.get("facts")))
+
+    def _events_follow(self, number: int, header: Header, _payload: bytes) -> None:
+        is_wanted = fields.flag(header, "on")
+        newest = self._events.follow(self._happened if is_wanted else None)
+        self._answer(number, {"newest": newest, "oldest": self._events.oldest})
+
+    def _happened(self, first: int, last: int, lines: bytes) -> None:
+        """Pass on events; to an api that is behind only their numbers."""
+        if self._link is not None:
+            payload = b"" if self._link.crowded else lines
+            self._link.send({"ev": "events", "first": first, "last": last}, payload)
+
+    def _events_read(self, number: int, header: Header, _payload: bytes) -> None:
+        place = None
+        if header.get("first") is not None:
+            place = Place(fields.whole(header, "first"), fields.whole(header, "offset"))
+        block = self._events.read(fields.whole(header, "since"), place)
+        told: Header = {
+            "newest": self._events.newest,
+            "oldest": self._events.oldest,
+            "first": block.place.first,
+            "offset": block.place.offset,
+            "more": block.more,
+        }
+        self._answer(number, told, block.content)
 
 
 def _unknown(_number: int, header: Header, _payload: bytes) -> None:

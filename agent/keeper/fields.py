@@ -90,6 +90,19 @@ def texts(header: Header, name: str) -> list[str]:
     return [each if isinstance(each, str) else _refused(name) for each in value]
 
 
+def strings(header: Header, name: str) -> dict[str, str]:
+    """Return an object of strings; absent is empty."""
+    value = header.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _wrong(name, "an object of strings")
+    return {
+        key: each if isinstance(each, str) else _refused(name)
+        for key, each in value.items()
+    }
+
+
 def variables(header: Header, name: str) -> dict[bytes, bytes]:
     """Return an environment, as bytes; absent is empty."""
     value = header.get(name)

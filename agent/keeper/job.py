@@ -50,6 +50,8 @@ class Terms:
         size: Rows and columns of its terminal.
         limits: What it may use.
         group: The group that bounds its tree, if it has one.
+        told: What the timeline is told of it, besides the rest.
+        program: What it runs, as far as the timeline is told.
     """
 
     __slots__ = (
@@ -59,9 +61,11 @@ class Terms:
         "label",
         "limits",
         "mode",
+        "program",
         "script",
         "size",
         "tag",
+        "told",
     )
 
     def __init__(self) -> None:
@@ -74,6 +78,8 @@ class Terms:
         self.size = (0, 0)
         self.limits = Limits()
         self.group: Group | None = None
+        self.told: Header = {}
+        self.program = ""
 
 
 class Output(Protocol):

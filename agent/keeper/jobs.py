@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 
 from agent.keeper import fields
+from agent.keeper.accounts import Accounts, program_of
 from agent.keeper.cgroup import Groups
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header
@@ -41,6 +42,7 @@ class Jobs:
         spawner: Who starts processes.
         work_dir: The absolute directory that relative ones resolve against.
         max_running: More at once are refused.
+        accounts: Tells the timeline of them.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Jobs:
         spawner: Spawner,
         work_dir: str,
         max_running: int,
+        accounts: Accounts,
     ) -> None:
         self._loop = loop
+        self.accounts = accounts
         self._state = state
         self._spawner = spawner
         self._work_dir = os.fsencode(work_dir)
@@ -195,7 +199,9 @@ class Jobs:
         terms.tag = b"job:" + fields.raw(
             job.id if job.id.startswith(self._life) else f"{self._life}-{job.id}"
         )
+        terms.told = dict(fields.strings(header, "told"))
         plan = self._plan(job, header)
+        terms.program = program_of(plan.argv, script, terms.kind)
         timeout_s = fields.seconds(header, "timeout_s")
         terms.limits = plan.limits = Limits.of(header)
         if script:
@@ -210,10 +216,12 @@ class Jobs:
                 self._state.drop(terms.script)
             if terms.group is not None:
                 self._groups.drop(terms.group)
+            self.accounts.never_started(job, "start-failed")
             raise
         job.attach(started)
         self._by_id[job.id] = job
         self._by_pid[job.pid] = job
+        self.accounts.started(job)
         if timeout_s:
             job.limit(timeout_s, lambda: self._timed_out(job))
         return job

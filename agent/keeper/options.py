@@ -18,6 +18,7 @@ class Options:
         "command_log_max_bytes",
         "dev_port",
         "entrypoint",
+        "events_max_bytes",
         "grace_s",
         "host",
         "is_dev",
@@ -42,4 +43,5 @@ class Options:
         self.grace_s: float = values["grace_s"]
         self.max_commands: int = values["max_commands"]
         self.command_log_max_bytes: int = values["command_log_max_bytes"]
+        self.events_max_bytes: int = values["events_max_bytes"]
         self.entrypoint: list[str] = values["entrypoint"]

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agent.keeper import fields, tree
+from agent.keeper.accounts import Accounts, signal_name
 from agent.keeper.command import Command
 from agent.keeper.errors import Refusal, reason
 from agent.keeper.fifos import Fifos
@@ -52,6 +53,8 @@ NOISE_MAX_BYTES = 64 * 1024
 
 class Keep(Protocol):
     """What a session needs of the keeper's jobs."""
+
+    accounts: Accounts
 
     def start_shell(self, header: Header, shell: Callable[[str], Job]) -> Job:
         """Start a shell; `shell` makes its job, given its name."""
@@ -275,6 +278,7 @@ class Session:
         command.begin(self.shell, name, outputs, stdin)
         self._lend(command)
         command.when_closed = lambda: self._fifos.give_back(name)
+        self._keep.accounts.started(command)
         if command.timeout_s:
             command.limit(command.timeout_s, lambda: self._time_over(command))
         source = _quoted(f"{name}.in") if command.takes_input else b"/dev/null"
@@ -331,7 +335,7 @@ class Session:
                 self._begin(command)
             except Refusal as refusal:
                 command.say(f"{refusal.message}\n".encode(), STDERR)
-                command.conclude(Exit(-1, "start-failed"))
+                self._never_ran(command, "start-failed")
 
     def _forget_oldest(self) -> None:
         excess = len(self.commands) - KEPT_MAX
@@ -432,7 +436,16 @@ class Session:
             running.conclude(Exit(how.code, why, running.usage(), signal=how.signal))
         queued, self._queue = self._queue, deque()
         for command in queued:
-            command.conclude(Exit(-1, "deleted" if self.deleted else "not-started"))
+            self._never_ran(command, "deleted" if self.deleted else "not-started")
+        if not self.deleted:
+            told: Header = {"session": self.name, "exitCode": how.code}
+            if how.signal:
+                told["signal"] = signal_name(how.signal)
+            self._keep.accounts.tell("session.ended", {**told, "reason": how.reason})
+
+    def _never_ran(self, command: Command, why: str) -> None:
+        self._keep.accounts.never_started(command, why)
+        command.conclude(Exit(-1, why))
 
     def end(self, grace_s: float, done: Callable[[int], None]) -> None:
         """End the shell and all that came of it, and forget the commands."""

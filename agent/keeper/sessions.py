@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 
 from agent.keeper import fields
+from agent.keeper.accounts import first_word
 from agent.keeper.command import Command
 from agent.keeper.errors import Refusal
 from agent.keeper.frames import Header, Json
@@ -62,6 +63,8 @@ class Sessions:
             self._state.drop(directory)
             raise
         self._by_name[name] = session
+        told: Header = {"session": name, "pid": session.shell.pid}
+        self._jobs.accounts.tell("session.created", told)
         return session
 
     def get(self, header: Header) -> Session:
@@ -97,6 +100,8 @@ class Sessions:
             echoes=fields.flag(header, "echo"),
         )
         command.terms.label = session.name
+        command.terms.told = {"session": session.name}
+        command.terms.program = first_word(text)
         command.terms.limits = Limits.of(header)
         command.timeout_s = fields.seconds(header, "timeout_s")
         session.run(command)
@@ -109,6 +114,8 @@ class Sessions:
         def over(left: int) -> None:
             if self._by_name.get(session.name) is session:
                 del self._by_name[session.name]
+                told: Header = {"session": session.name, "left": left}
+                self._jobs.accounts.tell("session.deleted", told)
             done(left)
 
         session.end(fields.seconds(header, "grace_s") or 0.0, over)

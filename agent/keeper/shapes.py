@@ -51,6 +51,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         rows: Of a terminal.
         columns: Of a terminal.
         limits: What it may use, besides time and output.
+        told: What the timeline is told of it, besides its kind, program and numbers.
     """
 
     argv: Sequence[str | bytes]
@@ -72,6 +73,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 24
     columns: int = 80
     limits: Limits | None = None
+    told: Mapping[str, str] | None = None
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,6 +151,7 @@ class Terminal:
             output="pty",
             kind=KIND,
             label=wire.encode(self.facts).decode(),
+            told={"pty": self.facts.id},
             rows=rows,
             columns=columns,
         )

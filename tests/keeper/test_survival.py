@@ -15,6 +15,7 @@ import pytest
 
 from agent.errors import ConflictError, UnavailableError
 from agent.keeper.client import Keeper, KeeperGoneError, Spec
+from agent.keeper.event_client import KeptEvents
 from tests.keeper.harness import TAG, Api, House, below, gone, running
 from tests.support.measuring import measuring
 from tests.support.processes import alive, tagged
@@ -688,7 +689,8 @@ async def test_an_idle_keeper_does_not_wake_up(house: House) -> None:
     await keeper.run(sh("sleep 0.2 & echo x"))
     job = await keeper.spawn(Spec(argv=["cat"], output="pty"))
     await keeper.run(sh("sleep 0.6"))
-    # What came after the answer is done, too.
+    # What came after the answer is done, too; the timeline is stored when it is read.
+    await KeptEvents(keeper).read(0)
     await asyncio.sleep(0.2)
     before = (ticks(house.pid), wakeups(house.pid))
 
