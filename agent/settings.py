@@ -314,18 +314,18 @@ class Settings:
     dev_port: int = _option(
         _port, 2281, "port of the dev command's control-plane stand-in", unit="port"
     )
-    entrypoint: tuple[str, ...] = field(default=(), metadata={"internal": True})
-    """The image's own command, run once the agent listens; empty: none."""
-
-    def to_json(self) -> bytes:
-        """Return the settings for the api process (the token included)."""
-        return json.dumps(asdict(self)).encode()
     preview_port: int = _option(
         _port,
         -1,
         "port of the dev command's previews; not given: the one after --dev-port",
         unit="port",
     )
+    entrypoint: tuple[str, ...] = field(default=(), metadata={"internal": True})
+    """The image's own command, run once the agent listens; empty: none."""
+
+    def to_json(self) -> bytes:
+        """Return the settings for the api process (the token included)."""
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> "Settings":

@@ -24,8 +24,8 @@ class Options:
         "is_dev",
         "max_commands",
         "port",
-        "settings",
         "preview_port",
+        "settings",
         "state_dir",
         "work_dir",
     )
@@ -38,8 +38,8 @@ class Options:
         self.port: int = values["port"]
         self.is_dev: bool = values["dev"]
         self.dev_port: int = values["dev_port"]
-        self.state_dir: str = values["state_dir"]
         self.preview_port: int = values["preview_port"]
+        self.state_dir: str = values["state_dir"]
         self.grace_s: float = values["grace_s"]
         self.max_commands: int = values["max_commands"]
         self.command_log_max_bytes: int = values["command_log_max_bytes"]
