@@ -41,7 +41,12 @@ ROOMS: tuple[Room, ...] = (
     ),
     Room(module=PROCESS, under=("/process/execute",)),
     Room(module="agent.process.inventory.routes", under=("/process",)),
-    Room(module="agent.process.wait.routes", under=("/process/wait",), after=(WATCH,)),
+    Room(
+        module="agent.process.wait.routes",
+        under=("/process/wait",),
+        after=(WATCH,),
+        leaves="",
+    ),
     # Both answer a repeated request with the keys that the process room holds.
     Room(module="agent.sessions.routes", under=("/process/session",), after=(PROCESS,)),
     Room(
@@ -49,8 +54,8 @@ ROOMS: tuple[Room, ...] = (
         under=("/process/code-run",),
         after=(PROCESS,),
     ),
-    Room(module="agent.pty.routes", under=("/process/pty",)),
-    Room(module="agent.interpreter.routes", under=("/process/interpreter",)),
+    Room(module="agent.pty.routes", under=("/process/pty",), leaves=""),
+    Room(module="agent.interpreter.routes", under=("/process/interpreter",), leaves=""),
     Room(module=GIT, under=("/git",), leaves="git"),
     Room(
         module=GIT_HISTORY,

@@ -34,8 +34,9 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     leaves: str | None = None
     """What an agent that was killed may leave behind: something in this directory.
 
-    It lies in the state directory; empty when only another api can have left something.
-    Such a room opens before the first answer, to clear up.
+    It lies in the state directory; the name is empty when only an api of the same keeper
+    can have left something. Such a room opens before the first answer, to clear that up
+    or to take it over.
     """
 
 
