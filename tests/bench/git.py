@@ -177,9 +177,8 @@ def asked(agent: Agent, route: str, **fields: object) -> None:
     assert answer.status == 200, answer.body
 
 
-def clone(bench: Bench) -> Iterator[Row]:
-    """Measure a large clone, and what it costs the api."""
-    root = bench.directory()
+def large(root: Path) -> Path:
+    """Make a repository of `LARGE_MIB` that does not pack."""
     repo = root / "large"
     repo.mkdir()
     for number in range(LARGE_MIB):
@@ -187,7 +186,13 @@ def clone(bench: Bench) -> Iterator[Row]:
     git(["init", "-q", "-b", "main"], repo)
     git(["add", "."], repo)
     git(["commit", "-q", "-m", "first"], repo)
-    url = f"file://{repo}"
+    return repo
+
+
+def clone(bench: Bench) -> Iterator[Row]:
+    """Measure a large clone, and what it costs the api."""
+    root = bench.directory()
+    url = f"file://{large(root)}"
     numbers = itertools.count()
     with bench.agent() as agent:
 

@@ -1,6 +1,8 @@
 """How late small answers come while one heavy job runs."""
 
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -9,8 +11,10 @@ from pathlib import Path
 
 from tests.bench.clients import fetch
 from tests.bench.execute import execute_request
+from tests.bench.git import asked, large
 from tests.bench.listing import filled, list_request
 from tests.bench.measure import Bench, Case, Row, at_most
+from tests.bench.search import RARE, find_target, grown
 from tests.bench.transfer import download_request, form_upload, raw_upload
 from tests.support.agent import Agent, environment
 
@@ -19,6 +23,7 @@ INTERVAL_MS = 2
 DURATION_S = 3.0
 """Each job is repeated for this long at least."""
 ENTRIES = 100_000
+FILES = 20_000
 OUTPUT_BYTES = 200_000_000
 P99_MAX_MS = 15.0
 MAX_MS = 200.0
@@ -65,6 +70,25 @@ def jobs(agent: Agent, bench: Bench, directory: Path) -> Iterator[tuple[str, Job
         f"a command with {OUTPUT_BYTES // 1_000_000} MB of output",
         lambda: fetch(agent.port, output),
     )
+    tree = grown(bench.directory(), FILES)
+    yield (
+        f"a find in {FILES} files",
+        lambda: agent.request("GET", find_target(tree, RARE)),
+    )
+    yield "a large clone", cloning(agent, bench.directory())
+
+
+def cloning(agent: Agent, root: Path) -> Job:
+    """Return what clones a large repository, and removes the clone."""
+    url = f"file://{large(root)}"
+    numbers = itertools.count()
+
+    def job() -> None:
+        target = root / f"clone-{next(numbers)}"
+        asked(agent, "clone", url=url, path=str(target))
+        shutil.rmtree(target)
+
+    return job
 
 
 def watched(port: int, job: Job) -> list[float]:
@@ -85,7 +109,8 @@ def watched(port: int, job: Job) -> list[float]:
 CASES = (
     Case(
         name="stall",
-        about="GET /version every 2 ms while uploads, a download, a listing, output run",
+        about="GET /version every 2 ms while transfers, a listing, a find, a clone run",
         run=stall,
+        needs=("git",),
     ),
 )
