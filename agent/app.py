@@ -81,6 +81,7 @@ ROOMS: tuple[Room, ...] = (
         under=("/git/checkpoint",),
         after=(GIT, GIT_HISTORY),
     ),
+    Room(module="agent.events.routes", under=("/events",)),
     Room(module=LSP, under=("/lsp",)),
     Room(
         module="agent.lsp.editor.routes",

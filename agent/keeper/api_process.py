@@ -201,11 +201,11 @@ class ApiProcess:
         """Give an api without a line a moment to end, and then none."""
         self._close_line()
         if self.pid and self._kill is None:
-            self._why = self._why or "closed-its-line"
             self._kill = self._loop.later(LEAVE_S, self._leave)
 
     def _leave(self) -> None:
         self._kill = None
+        self._why = "closed-its-line"
         self.signal(signal.SIGKILL)
 
     def _age_ms(self) -> float:

@@ -1,11 +1,12 @@
 """The api's side of the keeper's timeline: what happened, and what happens from now on."""
 
+import contextlib
 from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
-from agent.keeper.client import Keeper
+from agent.keeper.client import Keeper, KeeperGoneError
 from agent.keeper.frames import Header
 
 
@@ -61,9 +62,10 @@ class KeptEvents:
         answer = await self._keeper.ask("events.follow", {"on": True})
         return _range_of(answer)
 
-    async def unfollow(self) -> None:
+    def unfollow(self) -> None:
         """Have nobody called any more, which costs the keeper less."""
-        await self._keeper.ask("events.follow", {"on": False})
+        with contextlib.suppress(KeeperGoneError):
+            self._keeper.post({"op": "events.follow", "on": False})
 
     async def read(self, since: int, place: EventPlace | None = None) -> EventBlock:
         """Return events after a number, or the next of them.

@@ -17,6 +17,7 @@ MAY_USE = {
     "pty": {*GROUND, "registry", "web", "keeper", "process", "system"},
     "interpreter": {*GROUND, "registry", "web", "keeper", "process", "system"},
     "lsp": {*GROUND, "registry", "web", "keeper", "files"},
+    "events": {*GROUND, "registry", "web", "keeper"},
     "ports": {*GROUND, "registry", "web", "keeper"},
     "system": {*GROUND, "registry", "web", "keeper"},
     "dev": {*GROUND, "registry", "web", "system"},

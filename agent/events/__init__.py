@@ -1,0 +1,1 @@
+"""The timeline of the sandbox, for whoever wants to follow it."""
