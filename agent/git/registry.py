@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from agent.errors import ConflictError, InvalidRequestError
 from agent.files.paths import Paths, told_as
+from agent.git.account import Account
 from agent.git.configurations import Configurations, Signature, signature
 from agent.git.credentials import CredentialDesk, CredentialStore
 from agent.git.guards import Configuration, overrides
@@ -36,6 +37,7 @@ class Change:
     runner: Runner
     repository: Repository | None
     note: Note
+    account: Account
     dirty: bool = field(default=False, init=False)
     """A git of ours was killed, or had to be, and may have left locks."""
 
@@ -48,6 +50,7 @@ class Change:
             AgentError: It failed.
         """
         on_start = options.on_start
+        self.account.ran(words[0])
 
         def started(pid: int) -> None:
             self.note.started(pid)
@@ -85,6 +88,7 @@ class Repositories:
         self._keeper = keeper
         self._configurations = Configurations()
         self._journal = Journal(settings.state_dir)
+        self._state_dir = os.path.realpath(settings.state_dir)
         self._locks: dict[str, _Lock] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -203,10 +207,14 @@ class Repositories:
         await self._swept()
         note = self._journal.note(entry)
         await self.runner.local.run(note.begin)
-        change = Change(self.runner, repository, note)
+        place = entry.clone or entry.work_tree or entry.git_dirs[0]
+        account = Account(self._keeper, place, self._state_dir)
+        change = Change(self.runner, repository, note, account)
         try:
             yield change
-        except BaseException:
+            account.ended(None)
+        except BaseException as error:
+            account.ended(error)
             if on_failure is not None:
                 await self.runner.local.run(on_failure, entry)
             raise

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Mapping
-from typing import Self, TypeAlias, cast
+from typing import Protocol, Self, TypeAlias, cast
 
 from agent.errors import NotFoundError, TooLargeError
 from agent.keeper.answers import (
@@ -76,6 +76,13 @@ HELLO_LIMIT_S = 30.0
 Answer = tuple[Header, bytes]
 Fact: TypeAlias = "bool | int | float | str | list[str] | None"
 """What an event may say of something."""
+
+
+class Tell(Protocol):
+    """Tells the timeline, as `Keeper.tell`."""
+
+    def __call__(self, kind: str, **facts: Fact) -> None:
+        """Tell what has just happened."""
 
 
 class Keeper:
@@ -372,9 +379,10 @@ class Keeper:
 
         Args:
             kind: Its type: the thing and what it did, with a dot between (`port.opened`).
-            facts: What there is to know; on the wire their names are camelCase.
+            facts: What there is to know, None left out; on the wire their names are
+                camelCase.
         """
-        told = {_camel(name): value for name, value in facts.items()}
+        told = {_camel(name): each for name, each in facts.items() if each is not None}
         # With nobody to tell it to there is nobody to read it either.
         with contextlib.suppress(KeeperGoneError, TooLargeError):
             self.post({"op": "event", "type": kind, "facts": cast("Json", told)})

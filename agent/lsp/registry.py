@@ -102,6 +102,7 @@ class LanguageServers:
             ground = Ground(
                 threads=self.threads,
                 environment=self.environment,
+                tell=self._keeper.tell,
                 configuration=configuration,
             )
             server = LanguageServer(family, project, ground)

@@ -19,6 +19,7 @@ import msgspec
 
 from agent.errors import AgentError, InvalidRequestError, TimeLimitError
 from agent.files.threads import Threads
+from agent.keeper.client import Fact, Tell
 from agent.lsp.candidates import (
     Family,
     Found,
@@ -34,6 +35,7 @@ from agent.lsp.messages import UnreadableError, plain
 from agent.lsp.places import Project
 from agent.lsp.published import Published
 from agent.lsp.symbol_index import SymbolIndex
+from agent.wire import printable
 
 NOT_INITIALIZED = "LSP_SERVER_NOT_INITIALIZED"
 CRASHES_MAX = 3
@@ -55,11 +57,13 @@ class Ground:
     Attributes:
         threads: For what blocks.
         environment: Returns the environment of new processes.
+        tell: Tells the timeline what happened.
         configuration: The user's own word.
     """
 
     threads: Threads
     environment: Callable[[], Awaitable[dict[str, str]]]
+    tell: Tell
     configuration: Configuration
 
 
@@ -184,6 +188,7 @@ class LanguageServer:
                 await self._say_goodbye(client, hurry=hurry)
             client.fail(AgentError("the language server was stopped"))
             await client.child.end()
+            self._report("stopped", pid=client.child.pid)
         await asyncio.gather(*self._burials)
 
     async def _say_goodbye(self, client: Client, *, hurry: bool) -> None:
@@ -263,14 +268,18 @@ class LanguageServer:
         )
         hooks = Hooks(received=client.received, exited=lambda: self._died(client))
         child = await Child.start(command, hooks, self.ground.threads, client.attach)
+        again = self._client is not None
+        self._report("restarted" if again else "started", pid=child.pid)
         try:
             await self._initialize(client, found, settings, venv)
         except BaseException as error:
             await child.end()
+            self._report("failed", pid=child.pid, reason=child.ending)
             if isinstance(error, TimeLimitError):
                 raise AgentError(f"{error.message}; {child.last_words}") from error
             raise
         self.restarts += self._client is not None
+        self._report("ready", pid=child.pid, restarts=self.restarts)
         self._client, self.found = client, found
         self.ready_at = time.monotonic()
         return client
@@ -315,12 +324,18 @@ class LanguageServer:
             self.last_error = str(client.failure or error)
         if client is self._client and not self._stopped:
             self._crashes.append(time.monotonic())
+            self._report("crashed", pid=child.pid, reason=child.ending)
         client.fail(error)
         await child.end()
 
     def _recent_crashes(self) -> int:
         since = time.monotonic() - CRASH_WINDOW_S
         return sum(1 for each in self._crashes if each > since)
+
+    def _report(self, what: str, **facts: Fact) -> None:
+        """Tell the timeline what has become of it."""
+        language, project = self.family.name, printable(self.project.path)
+        self.ground.tell(f"lsp.{what}", language=language, project=project, **facts)
 
     def _told(self, method: str, params: msgspec.Raw) -> None:
         if method == "textDocument/publishDiagnostics":

@@ -106,6 +106,10 @@ async def update_environment(request: web.Request, body: EnvironmentRequest) -> 
     await request.app[ENVIRONMENT].update(
         body.set_ or {}, body.unset or (), body.unset_value_prefix or ""
     )
+    # The names alone: values are secrets as often as not.
+    request.app[KEEPER].tell(
+        "environment.changed", set=list(body.set_ or {}), unset=list(body.unset or ())
+    )
     return Message(message="environment updated")
 
 

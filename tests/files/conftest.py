@@ -14,7 +14,8 @@ from aiohttp import ClientResponse, web
 
 from agent.files import routes as files_routes
 from agent.files.registry import Files
-from agent.registry import WORK_DIR
+from agent.keeper.client import Keeper
+from agent.registry import KEEPER, WORK_DIR
 from agent.settings import Settings
 from agent.web.routes import Routes
 from tests.support.serving import (
@@ -119,6 +120,8 @@ async def serve(
 
     def prepare(app: web.Application) -> None:
         app[WORK_DIR] = str(work_dir)
+        # Without a line to a keeper: what it is told is lost.
+        app[KEEPER] = Keeper()
 
     async with serving(
         [each.routes for each in every],

@@ -6,13 +6,17 @@ from aiohttp import web
 
 from agent.files.edits.models import EditRequest, EditResult
 from agent.files.edits.registry import Edits
-from agent.registry import SETTINGS, WORK_DIR
+from agent.keeper.client import Keeper
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.web.routes import Routes
 
 routes = Routes("files")
 
 EDITS = web.AppKey("edits", Edits)
 """The owner of edits."""
+
+FILES_TOLD_MAX = 50
+"""Names that the timeline is told of one edit."""
 
 
 async def context(app: web.Application) -> AsyncIterator[None]:
@@ -34,7 +38,10 @@ async def edit_files(request: web.Request, body: EditRequest) -> EditResult:
     is edited under the given one, and the others keep the old content. Names that are not
     UTF-8 cannot be given.
     """
-    return await request.app[EDITS].edit(body)
+    result = await request.app[EDITS].edit(body)
+    if isinstance(result.id, str):
+        _tell(request.app[KEEPER], "edit.applied", result.id, result)
+    return result
 
 
 @routes.post("/files/edit/{edit_id}/undo", errors=(400, 403, 404, 409, 507))
@@ -43,4 +50,11 @@ async def undo_edit(request: web.Request, edit_id: str) -> EditResult:
 
     The answer's `id` is that of the taking back, by which to take that back in turn.
     """
-    return await request.app[EDITS].undo(edit_id)
+    result = await request.app[EDITS].undo(edit_id)
+    _tell(request.app[KEEPER], "edit.undone", edit_id, result)
+    return result
+
+
+def _tell(keeper: Keeper, kind: str, edit: str, result: EditResult) -> None:
+    files = [each.path for each in result.files[:FILES_TOLD_MAX]]
+    keeper.tell(kind, edit=edit, files=files, files_count=len(result.files))

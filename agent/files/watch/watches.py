@@ -221,10 +221,13 @@ class Watches:
                 tell_as(error, path)
                 raise
             listener = Listener(tree, path, place.only, choice, since)
+            told = printable(path)
+            self._keeper.tell("watch.opened", path=told, recursive=recursive)
             try:
                 yield listener
             finally:
                 listener.leave()
+                self._keeper.tell("watch.closed", path=told, recursive=recursive)
         finally:
             self._release(place.key, tree)
 

@@ -16,8 +16,9 @@ from agent.git.history.differences import TEXT_MAX_BYTES, Form
 from agent.git.history.models import Difference
 from agent.git.history.routes import DIFFERENCES, send_difference
 from agent.git.routes import REPOSITORIES
-from agent.registry import SETTINGS
+from agent.registry import KEEPER, SETTINGS
 from agent.web.routes import PositiveInt, Routes
+from agent.wire import printable
 
 routes = Routes("checkpoints")
 
@@ -46,9 +47,13 @@ async def create_checkpoint(
     Nested repositories count as plain directories. Nothing is written into the directory.
     """
     wanted = body or CheckpointRequest()
-    return await request.app[CHECKPOINTS].create(
+    made = await request.app[CHECKPOINTS].create(
         path, wanted.message, include_ignored=wanted.include_ignored
     )
+    request.app[KEEPER].tell(
+        "checkpoint.created", checkpoint=made.id, path=printable(path)
+    )
+    return made
 
 
 @routes.get("/git/checkpoint", errors=(400, 403))
@@ -66,6 +71,9 @@ async def delete_checkpoint(
 ) -> None:
     """Forget a checkpoint, and give back the space of what only it had."""
     await request.app[CHECKPOINTS].delete(path, checkpoint_id)
+    request.app[KEEPER].tell(
+        "checkpoint.deleted", checkpoint=checkpoint_id, path=printable(path)
+    )
 
 
 @routes.get(
@@ -107,6 +115,14 @@ async def restore_checkpoint(
     full, nothing changes. HEAD, index and configuration of a repository never do.
     """
     wanted = body or CheckpointRestoreRequest()
-    return await request.app[CHECKPOINTS].restore(
+    result = await request.app[CHECKPOINTS].restore(
         path, checkpoint_id, wanted.paths, dry_run=wanted.dry_run
     )
+    if not wanted.dry_run:
+        request.app[KEEPER].tell(
+            "checkpoint.restored",
+            checkpoint=checkpoint_id,
+            path=printable(path),
+            changes_count=result.changes_count,
+        )
+    return result
