@@ -467,7 +467,6 @@ async def test_dev_has_three_listeners(tmp_path: Path) -> None:
         assert keeper.settings.dev
 
 
-async def test_a_state_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
 async def test_previews_are_beside_the_dev_port_unless_another_is_said(
     tmp_path: Path,
 ) -> None:
@@ -481,6 +480,7 @@ async def test_previews_are_beside_the_dev_port_unless_another_is_said(
             assert told.count("\n") == 1
 
 
+async def test_a_state_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "target")
     async with running(tmp_path) as house:
