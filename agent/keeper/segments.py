@@ -23,7 +23,10 @@ SEGMENT_MIN_BYTES = 64 * 1024
 SEGMENTS = 2
 
 _NAME = re.compile(r"(\d{1,19})\.jsonl")
-_LINE = re.compile(rb'^\{"id":(\d{1,19}),.*\}$', re.MULTILINE)
+_LINE = re.compile(
+    rb'^\{"id":(\d{1,18}),"time":"[0-9T:.-]+Z","unixMs":-?\d+,"type":".*\}$',
+    re.MULTILINE,
+)
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -133,10 +136,7 @@ class Segments:
         Raises:
             OSError: What is there cannot be read; nothing is opened then.
         """
-        try:
-            self._state.make_directory(self._directory)
-        except StateError as error:
-            raise OSError(errno.ENOTDIR, str(error)) from error
+        self._make_directory()
         names = filter(_NAME.fullmatch, os.listdir(self._directory))
         found = sorted((int(name.partition(".")[0]), name) for name in names)
         for first, name in found:
@@ -167,16 +167,9 @@ class Segments:
 
     def _begin(self, first: int) -> Segment:
         path = os.path.join(self._directory, f"{first}.jsonl")
-        flags = _FLAGS | os.O_CREAT | os.O_TRUNC
-        try:
-            fd = os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            # Somebody has removed the directory.
-            try:
-                self._state.make_directory(self._directory)
-            except StateError as error:
-                raise OSError(errno.ENOTDIR, str(error)) from error
-            fd = os.open(path, flags, 0o600)
+        # Somebody may have removed the directory, or put a link in its place.
+        self._make_directory()
+        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o600)
         current = Segment(path, first, fd)
         if self._all and self._all[-1].first == first:
             # The same file, begun and never written to.
@@ -184,6 +177,12 @@ class Segments:
         self._all.append(current)
         self._forget_oldest()
         return current
+
+    def _make_directory(self) -> None:
+        try:
+            self._state.make_directory(self._directory)
+        except StateError as error:
+            raise OSError(errno.ENOTDIR, str(error)) from error
 
     def _forget_oldest(self) -> None:
         for segment in self._all[:-SEGMENTS]:
