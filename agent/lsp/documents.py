@@ -24,6 +24,8 @@ OPEN_MAX = 2048
 
 Stamp = tuple[int, int, int, int]
 """Modified, size, inode, device: what tells that a file is not the one that was read."""
+UNKNOWN: Stamp = (0, 0, 0, 0)
+"""Of no file, so that it is read at the next look."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Document:
         stamp: Of the file that was sent; None: the caller's own text stands.
         asked: A caller opened it.
         mark: What the server had told of diagnostics when it was given the text.
+        told_at: What it had been told of the disk then.
     """
 
     path: str
@@ -47,6 +50,7 @@ class Document:
     asked: bool
     uri: str = field(init=False)
     mark: int = field(default=0, init=False)
+    told_at: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.uri = uri_of(self.path)
@@ -67,12 +71,14 @@ class Documents:
 
     Args:
         threads: Where files are read.
-        count: What the server has told of diagnostics so far.
+        moment: What the server has told of diagnostics so far, and was told of the disk.
     """
 
-    def __init__(self, threads: Threads, count: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, threads: Threads, moment: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    ) -> None:
         self._threads = threads
-        self._count = count
+        self._moment = moment
         self._open: dict[str, Document] = {}
         # One at a time, or two questions would open one document twice.
         self._lock = asyncio.Lock()
@@ -142,11 +148,27 @@ class Documents:
                 await self._send_change(client, document, text)
             return document.version
 
+    def doubt(self, paths: set[str]) -> None:
+        """Have files read again at the next look, whatever their times tell."""
+        for path in paths & self._open.keys():
+            if self._open[path].stamp is not None:
+                self._open[path].stamp = UNKNOWN
+
+    async def touch(self, client: Client, path: str) -> None:
+        """Give the server a text anew if other files changed since it got it.
+
+        Or it would tell of what it found wrong with it before.
+        """
+        async with self._lock:
+            document = self._open.get(path)
+            if document is not None and document.told_at != self._moment()[1]:
+                await self._send_change(client, document, document.text)
+
     async def follow_disk(self, path: str) -> None:
         """Let a document be what is on the disk again, from the next look on."""
         async with self._lock:
             if (document := self._open.get(path)) is not None and not document.stamp:
-                document.stamp = (0, 0, 0, 0)
+                document.stamp = UNKNOWN
 
     async def close(self, client: Client | None, path: str) -> None:
         """Close a document; does nothing when it is not open."""
@@ -192,7 +214,7 @@ class Documents:
     async def _send_open(self, client: Client, document: Document) -> None:
         if len(self._open) >= OPEN_MAX:
             raise TooLargeError(f"more than {OPEN_MAX} documents are open")
-        document.mark = self._count()
+        document.mark, document.told_at = self._moment()
         await client.notify(
             "textDocument/didOpen",
             {
@@ -209,7 +231,7 @@ class Documents:
     async def _send_change(self, client: Client, document: Document, text: str) -> None:
         document.version += 1
         document.text = text
-        document.mark = self._count()
+        document.mark, document.told_at = self._moment()
         await client.notify(
             "textDocument/didChange",
             {

@@ -5,10 +5,12 @@ stay UTF-16, symbols flat and completions free of snippets (contract 40 §8).
 """
 
 import os
+from collections.abc import Mapping
 
 from agent.lsp.client import Answer
 from agent.lsp.configuration import Choice
 from agent.lsp.places import Project, uri_of
+from agent.lsp.quirks import OPTIONS
 from agent.version import VERSION
 
 _KINDS = list(range(1, 27))
@@ -19,6 +21,11 @@ CAPABILITIES: dict[str, object] = {
         "configuration": True,
         "workspaceFolders": True,
         "didChangeConfiguration": {"dynamicRegistration": False},
+        # Told of all files that may count, whatever they register for.
+        "didChangeWatchedFiles": {
+            "dynamicRegistration": True,
+            "relativePatternSupport": True,
+        },
         "symbol": {"symbolKind": {"valueSet": _KINDS}},
         "workspaceEdit": {
             "documentChanges": True,
@@ -73,7 +80,7 @@ def initialize_params(
     project: Project, server: str, venv: str | None, options: dict[str, object]
 ) -> dict[str, object]:
     """Return the parameters of `initialize`."""
-    merged: dict[str, object] = {}
+    merged = dict(OPTIONS.get(server, {}))
     if venv and server == "jedi-language-server":
         merged["workspace"] = {"environmentPath": os.path.join(venv, "bin", "python")}
     merged |= options
@@ -97,7 +104,17 @@ def settings_of(server: str, venv: str | None, choice: Choice) -> dict[str, obje
             found["python"] = {"pythonPath": python}
         elif server == "pylsp":
             found["pylsp"] = {"plugins": {"jedi": {"environment": python}}}
-    return found | choice.settings
+    return _merged(found, choice.settings)
+
+
+def _merged(ours: dict[str, object], theirs: Mapping[str, object]) -> dict[str, object]:
+    """Return settings with somebody's own over them, section by section."""
+    found = dict(ours)
+    for name, value in theirs.items():
+        old = found.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        found[name] = _merged(old, value) if both else value  # type: ignore[arg-type] # as asked
+    return found
 
 
 def answers(project: Project, settings: dict[str, object]) -> dict[str, Answer]:
@@ -126,11 +143,20 @@ def answers(project: Project, settings: dict[str, object]) -> dict[str, Answer]:
 
 
 def _section(item: object, settings: dict[str, object]) -> object:
-    """Return one section's settings; null, which all servers take, for none."""
+    """Return one section's settings; null, which all servers take, for none.
+
+    `python.analysis` is that name, or `analysis` within `python`.
+    """
     section = item.get("section") if isinstance(item, dict) else None
     if not section:
         return settings or None
-    return settings.get(str(section))
+    name = str(section)
+    if name in settings:
+        return settings[name]
+    found: object = settings
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _folder(project: Project) -> dict[str, object]:

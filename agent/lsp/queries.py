@@ -84,7 +84,7 @@ async def workspace_symbols(server: LanguageServer, query: str) -> list[LspSymbo
     Raises:
         AgentError: As `LanguageServer.ask`.
     """
-    await server.ready()
+    await server.current()
     found: list[LspSymbol] = []
     if server.offers("workspaceSymbolProvider"):
         if server.family.name == "typescript":
@@ -94,7 +94,7 @@ async def workspace_symbols(server: LanguageServer, query: str) -> list[LspSymbo
             await asyncio.sleep(WARM_UP_PAUSE_S)
             found = await _asked_for(server, query)
     if not found and server.index is not None:
-        raw = await server.index.ask(query)
+        raw = await server.index.ask(query, server.disk)
         found = await mapped(server.ground.threads, raw, _indexed)
     return found
 

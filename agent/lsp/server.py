@@ -9,6 +9,7 @@ and not to its process, so that a restart is nobody's business.
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import deque
@@ -27,13 +28,27 @@ from agent.lsp.candidates import (
     virtual_environment,
 )
 from agent.lsp.child import Child, Command, Hooks
-from agent.lsp.client import Answer, Client, RefusedError, make_line
+from agent.lsp.client import (
+    METHOD_NOT_FOUND,
+    Answer,
+    Client,
+    RefusedError,
+    make_line,
+)
 from agent.lsp.configuration import Configuration
 from agent.lsp.documents import Document, Documents
+from agent.lsp.following import Disk
 from agent.lsp.initialization import answers, initialize_params, settings_of
 from agent.lsp.messages import UnreadableError, plain
 from agent.lsp.places import Project
 from agent.lsp.published import Published
+from agent.lsp.quirks import (
+    PROJECT_WIDE,
+    SET_UP_FOR_PACKAGES,
+    SLOW_TO_DISCOVER,
+    TSSERVER,
+    hands_on,
+)
 from agent.lsp.symbol_index import SymbolIndex
 from agent.wire import printable
 
@@ -48,6 +63,8 @@ OUTPUT_LIMIT_S = 0.5
 RETRIED = frozenset({-32801, -32802})
 """ContentModified, ServerCancelled: the server asks to be asked again."""
 RETRIES = 3
+DISCOVERED_MAX = 64
+"""New files that are opened before a question about all files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +94,7 @@ class LanguageServer:
 
     Attributes:
         documents: What it has open.
+        disk: Tells it what changes beside that.
         published: The diagnostics that it told of its own accord.
         capabilities: What it said it can do.
         found: Which program it is, once one came up.
@@ -89,7 +107,10 @@ class LanguageServer:
         self.project = project
         self.ground = ground
         self.published = Published()
-        self.documents = Documents(ground.threads, lambda: self.published.count)
+        self.disk = Disk(project, family, ground.threads)
+        self.documents = Documents(
+            ground.threads, lambda: (self.published.count, self.disk.count)
+        )
         self.capabilities: dict[str, object] = {}
         self.found: Found | None = None
         self.last_error = ""
@@ -98,6 +119,7 @@ class LanguageServer:
         self.index: SymbolIndex | None = None
         if family.index:
             self.index = SymbolIndex(project, ground.threads, ground.environment)
+        self._settings: dict[str, object] = {}
         self._client: Client | None = None
         self._opening: asyncio.Task[Client] | None = None
         self._crashes: deque[float] = deque(maxlen=CRASHES_MAX + 1)
@@ -164,6 +186,27 @@ class LanguageServer:
                 raise not_initialized(self.family.name, self.project) from None
             raise
 
+    async def current(self) -> Client:
+        """Return the client of a running server that knows what is on the disk.
+
+        Raises:
+            AgentError: As `ready`.
+        """
+        client = await self.ready()
+        await self.disk.tell(client, self.documents)
+        if self.disk.packages:
+            self.disk.packages = False
+            if self.name in SET_UP_FOR_PACKAGES:
+                await client.notify(
+                    "workspace/didChangeConfiguration", {"settings": self._settings}
+                )
+        return client
+
+    @property
+    def name(self) -> str:
+        """What its program is called."""
+        return self.found.candidate.name if self.found else "the server"
+
     def _opened(self, task: asyncio.Task[Client]) -> None:
         self._opening = None
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -190,6 +233,7 @@ class LanguageServer:
             await client.child.end()
             self._report("stopped", pid=client.child.pid)
         await asyncio.gather(*self._burials)
+        await self.disk.aclose()
 
     async def _say_goodbye(self, client: Client, *, hurry: bool) -> None:
         limits = self.ground.configuration.limits
@@ -220,6 +264,8 @@ class LanguageServer:
             raise InvalidRequestError(
                 f"project is not a directory: {self.project.path}"
             )
+        # Before the server looks at the disk for itself, so that nothing is missed.
+        await self.disk.begin()
         reasons = []
         for found in await self._choices(environment):
             try:
@@ -299,6 +345,7 @@ class LanguageServer:
         result = plain(await client.ask("initialize", params, limit_s))
         told = result.get("capabilities") if isinstance(result, dict) else None
         self.capabilities = told if isinstance(told, dict) else {}
+        self._settings = settings
         await client.notify("initialized", {})
         if settings:
             await client.notify(
@@ -349,7 +396,7 @@ class LanguageServer:
         Raises:
             AgentError: As `Client.ask`.
         """
-        client = await self.ready()
+        client = await self.current()
         await self.documents.refresh(client)
         return await self._ask(client, method, params)
 
@@ -373,7 +420,7 @@ class LanguageServer:
             InvalidRequestError: The file cannot be read.
             AgentError: The server does not come up.
         """
-        client = await self.ready()
+        client = await self.current()
         language = self.family.language_of(path, language)
         return await self.documents.open(client, path, language, asked=asked)
 
@@ -384,7 +431,7 @@ class LanguageServer:
             TooLargeError: It is past the limit.
             AgentError: The server does not come up.
         """
-        client = await self.ready()
+        client = await self.current()
         language = self.family.language_of(path, language)
         return await self.documents.set_text(client, path, language, text)
 
@@ -396,13 +443,33 @@ class LanguageServer:
 
     async def _ask(self, client: Client, method: str, params: object) -> msgspec.Raw:
         limit_s = self.ground.configuration.limits.request
+        if method in PROJECT_WIDE and self.disk.unknown:
+            await self._discover(client)
         for attempt in range(RETRIES):
             try:
                 return await client.ask(method, params, limit_s)
             except RefusedError as error:
+                if error.number == METHOD_NOT_FOUND:
+                    words = f"{self.name} cannot do {method}"
+                    raise RefusedError(words, error.number) from error
                 if error.number not in RETRIED or attempt == RETRIES - 1:
                     raise
         raise AssertionError
+
+    async def _discover(self, client: Client) -> None:
+        """Have the server know the files that came and went."""
+        unknown, self.disk.unknown = self.disk.unknown, set()
+        if self.name in SLOW_TO_DISCOVER:
+            for path in sorted(unknown)[:DISCOVERED_MAX]:
+                with contextlib.suppress(InvalidRequestError):
+                    await self.open(path, self.family.name, asked=False)
+        elif hands_on(self.capabilities):
+            params = {"command": TSSERVER, "arguments": ["reloadProjects"]}
+            await client.ask(
+                "workspace/executeCommand",
+                params,
+                self.ground.configuration.limits.request,
+            )
 
     def offers(self, capability: str) -> bool:
         """Tell whether it said that it can do something."""

@@ -15,6 +15,7 @@ from agent.errors import AgentError
 from agent.files.threads import Threads
 from agent.lsp.child import Child, Command, Hooks
 from agent.lsp.client import Client, make_line
+from agent.lsp.following import Disk
 from agent.lsp.places import Project
 
 PROGRAM = Path(__file__).with_name("programs") / "python_symbols.py"
@@ -43,8 +44,12 @@ class SymbolIndex:
         self._client: Client | None = None
         self._lock = asyncio.Lock()
 
-    async def ask(self, query: str) -> msgspec.Raw:
+    async def ask(self, query: str, disk: Disk) -> msgspec.Raw:
         """Return the matches for a query as they came.
+
+        Args:
+            query: What is looked for.
+            disk: Knows what changed, so that not all has to be looked at.
 
         Raises:
             AgentError: The process cannot be started, or died.
@@ -52,8 +57,16 @@ class SymbolIndex:
         async with self._lock:
             client = self._client
             if client is None or client.failure is not None:
+                disk.recent = None
                 client = self._client = await self._start()
-        return await client.ask("workspace/symbol", {"query": query}, LIMIT_S)
+        changed = disk.take_recent()
+        try:
+            params = {"query": query, "changed": changed}
+            return await client.ask("workspace/symbol", params, LIMIT_S)
+        except BaseException:
+            # It may not have heard of the changes.
+            disk.recent = None
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -78,7 +91,7 @@ class SymbolIndex:
             await self._threads.run(make_line, client.write, {}, lambda *_: None)
         )
         command = Command(
-            words=(sys.executable, "-I", "-S", str(PROGRAM)),
+            words=(sys.executable, "-I", "-S", str(PROGRAM), self._project.path),
             cwd=self._project.path,
             environment=await self._environment(),
         )

@@ -127,12 +127,12 @@ def test_places_are_a_list_whatever_their_form(
     assert desk.heard(f"textDocument/{method}")[0]["params"]["position"] == AT
 
 
-def test_what_a_server_cannot_do_is_400_with_its_words(desk: Desk) -> None:
+def test_what_a_server_cannot_do_is_400_and_says_which(desk: Desk) -> None:
     uri = answering(desk)
 
     told = failure(desk.post("hover", uri=uri, position=AT))
 
-    assert told == (400, "BAD_REQUEST", "no textDocument/hover")
+    assert told == (400, "BAD_REQUEST", "ty cannot do textDocument/hover")
 
 
 def test_signatures_and_calls_have_their_shapes(desk: Desk) -> None:

@@ -4,6 +4,7 @@ Each is installed once into the cache of the test environments, by name and vers
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tests.support.agent import StartAgent
 from tests.support.processes import alive, tree
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(280)]
+
+BASE = Path(sys.executable).resolve().parent
 
 PYTHON = "class Greeter:\n    def greet(self):\n        return 1\n\n\n"
 PYTHON += "greeter = Greeter()\ngreeter."
@@ -125,3 +128,108 @@ def test_the_official_flow_passes(  # noqa: PLR0915 - one flow
     assert desk.post("stop", 30).status == 200
     assert not [pid for pid in running if alive(pid)]
     assert failure(desk.complete(uri))[1] == "LSP_SERVER_NOT_INITIALIZED"
+
+
+def wrong(desk: Desk, uri: str) -> bool:
+    """Tell whether the server finds an error in a document."""
+    answer = desk.post("diagnostics", 60, uri=uri)
+    assert answer.status == 200, answer.body
+    told = answer.json()
+    assert told["isFresh"] is True
+    return any(each["severity"] == 1 for each in told["items"])
+
+
+def test_files_that_are_not_open_count_as_they_are_on_the_disk(  # noqa: PLR0915 - one flow
+    real: tuple[Desk, Real],
+) -> None:
+    desk, server = real
+    if server.language == "python":
+        names = ("lib.py", "use.py", "third.py")
+        good = "def helper(x: int) -> int:\n    return x\n"
+        bad = "def other(): ...\n"
+        text = "import lib\n\nlib.helper(1)\nlib."
+    else:
+        names = ("lib.ts", "use.ts", "third.ts")
+        good = "export function helper(x: number): number { return x }\n"
+        bad = "export function other() {}\n"
+        text = "import * as lib from './lib'\n\nlib.helper(1)\nlib."
+        desk.write("tsconfig.json", '{"include": ["*.ts"]}')
+    lib, use, third = names
+    desk.write(lib, good)
+    uri = desk.write(use, text)
+    assert desk.post("start", 60).status == 200
+
+    def labels() -> set[str]:
+        position = {"line": 3, "character": 4}
+        answer = desk.post("completions", 60, uri=uri, position=position)
+        assert answer.status == 200, answer.body
+        return {each["label"].partition("(")[0] for each in answer.json()["items"]}
+
+    assert "helper" in labels()
+    desk.write(lib, bad)
+    assert "other" in labels()
+    assert "helper" not in labels()
+    desk.write(lib, good)
+
+    desk.write(use, text.removesuffix("lib."))
+    if server.name != "pylsp":
+        # It looks at one file at a time, and finds nothing wrong between two.
+        assert not wrong(desk, uri)
+        desk.write(lib, bad)
+        assert wrong(desk, uri)
+        desk.write(lib, good)
+        assert not wrong(desk, uri)
+
+    # Written after the server has looked at the project, and never opened.
+    desk.write(third, "# another line\n" + text.removesuffix("lib."))
+    at = {"line": 2, "character": 6}
+    answer = desk.post("rename", 60, uri=uri, position=at, newName="assist", apply=True)
+    assert answer.status == 200, answer.body
+    assert answer.json()["applied"] is True
+    for name in names:
+        content = (desk.root / name).read_text()
+        assert "helper" not in content, name
+        assert "assist" in content, name
+    assert desk.post("stop", 30).status == 200
+
+
+def test_a_package_that_is_installed_meanwhile_is_found(
+    real: tuple[Desk, Real],
+) -> None:
+    desk, server = real
+    if server.language == "python":
+        home = desk.root / ".venv/lib/python3.11/site-packages"
+        (desk.root / ".venv/bin").mkdir(parents=True)
+        (desk.root / ".venv/bin/python").symlink_to(sys.executable)
+        (desk.root / ".venv/pyvenv.cfg").write_text(f"home = {BASE}\n")
+        name, text, column = "use.py", "import thing\nthing.", 6
+        files = {"__init__.py": "def works(): ...\n", "py.typed": ""}
+    else:
+        home = desk.root / "node_modules"
+        name, text, column = "use.ts", "import * as thing from 'thing'\nthing.", 6
+        files = {
+            "index.d.ts": "export declare function works(): void\n",
+            "package.json": '{"name": "thing", "types": "index.d.ts"}',
+        }
+    home.mkdir(parents=True)
+    uri = desk.write(name, text)
+    assert desk.post("start", 60).status == 200
+
+    def works() -> bool:
+        position = {"line": 1, "character": column}
+        answer = desk.post("completions", 60, uri=uri, position=position)
+        assert answer.status == 200, answer.body
+        return any("works" in each["label"] for each in answer.json()["items"])
+
+    assert not works()
+    (home / "thing").mkdir()
+    for file, content in files.items():
+        (home / "thing" / file).write_text(content)
+    # What pip and npm write last.
+    (home / "thing-1.dist-info").mkdir()
+
+    # TypeScript before 7 looks by itself, a moment later.
+    until = time.monotonic() + (20 if server.name.endswith("-server") else 0)
+    while not works():
+        assert time.monotonic() < until
+    assert desk.post("stop", 30).status == 200

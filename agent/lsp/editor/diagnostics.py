@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from agent.errors import InvalidRequestError
+from agent.lsp.editor import tsserver
 from agent.lsp.editor.models import Diagnostic, Diagnostics, DiagnosticsChange
 from agent.lsp.messages import plain
+from agent.lsp.quirks import hands_on
 from agent.lsp.registry import Subject
 from agent.lsp.results import range_of, whole
 from agent.lsp.server import LanguageServer
@@ -34,6 +36,8 @@ async def document_diagnostics(
         AgentError: As `LanguageServer.ask_of`.
     """
     server = subject.server
+    document = await server.open(subject.path, subject.language, asked=False)
+    await server.documents.touch(await server.ready(), subject.path)
     if server.offers("diagnosticProvider"):
         raw = await server.ask_of(
             "textDocument/diagnostic", subject.path, subject.language, {}
@@ -41,7 +45,9 @@ async def document_diagnostics(
         report = plain(raw)
         items = report.get("items") if isinstance(report, dict) else None
         return Diagnostics(items=diagnostics_of(items, subject.uri), is_fresh=True)
-    document = await server.open(subject.path, subject.language, asked=False)
+    if hands_on(server.capabilities):
+        items = await tsserver.diagnostics(server, subject.path)
+        return Diagnostics(items=diagnostics_of(items, subject.uri), is_fresh=True)
     told = await server.published.newer(
         subject.path, document.version, document.mark, limit_s
     )
@@ -60,7 +66,7 @@ async def workspace_diagnostics(server: LanguageServer, language: str) -> Diagno
     Raises:
         AgentError: As `LanguageServer.ask_of`.
     """
-    await server.ready()
+    await server.current()
     most = PULLED_MAX if server.offers("diagnosticProvider") else PUSHED_MAX
     paths = await server.ground.threads.run(
         sources_of, server.project.path, tuple(server.family.suffixes)

@@ -2,8 +2,9 @@
 
 Runs as a process of its own, because parsing holds the interpreter, and speaks the
 language server protocol as far as it needs to: `initialize`, `workspace/symbol`,
-`shutdown` and `exit` on its standard input and output. At every question the project is
-walked and what changed is parsed again, so an answer is never older than its question.
+`shutdown` and `exit` on its standard input and output. With a question comes what changed
+since the one before, or that nobody knows it; then the project is walked. What changed is
+parsed again, so an answer is never older than its question.
 
 What does not parse (agents ask while they write) is scanned line by line instead.
 """
@@ -153,12 +154,22 @@ class Index:
         self._root = root
         self._stamps: dict[str, Stamp] = {}
         self._symbols: dict[str, list[Symbol]] = {}
+        self._is_whole = False
 
-    def refresh(self) -> bool:
-        """Take in what changed; False when there is more than the time allows."""
-        found = dict(self._walk())
-        for path in [each for each in self._stamps if each not in found]:
-            del self._stamps[path]
+    def refresh(self, changed: list[str] | None = None) -> bool:
+        """Take in what changed; False when there is more than the time allows.
+
+        Args:
+            changed: All files that may have changed since the last time; None: any.
+        """
+        if changed is None or not self._is_whole:
+            found = dict(self._walk())
+            gone = [each for each in self._stamps if each not in found]
+        else:
+            found = dict(self._look(changed))
+            gone = [each for each in changed if each not in found]
+        for path in gone:
+            self._stamps.pop(path, None)
             self._symbols.pop(path, None)
         stale = [
             path for path, stamp in found.items() if self._stamps.get(path) != stamp
@@ -170,7 +181,8 @@ class Index:
         for path, symbols in parsed:
             self._symbols[path] = symbols
             self._stamps[path] = found[path]
-        return all(path in self._stamps for path in stale)
+        self._is_whole = all(self._stamps.get(path) == found[path] for path in stale)
+        return self._is_whole
 
     def find(self, query: str) -> list[dict[str, Any]]:
         """Return the best matches for a query."""
@@ -185,6 +197,18 @@ class Index:
         )
         best = heapq.nsmallest(RESULTS_MAX, matches)
         return [_told(path, symbol) for _, _, _, path, symbol in best]
+
+    def _look(self, paths: list[str]) -> Iterator[tuple[str, Stamp]]:
+        inside = self._root.rstrip("/") + "/"
+        for path in paths:
+            parts = path.removeprefix(inside).split("/")[:-1]
+            if (
+                path.endswith((".py", ".pyi"))
+                and path.startswith(inside)
+                and not any(each in SKIPPED or each.startswith(".") for each in parts)
+                and (stamp := _stamp(path))
+            ):
+                yield path, stamp
 
     def _walk(self) -> Iterator[tuple[str, Stamp]]:
         directories, left = [self._root], FILES_MAX
@@ -212,9 +236,9 @@ def _is_entered(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
+def _stamp(entry: os.DirEntry[str] | str) -> Stamp | None:
     try:
-        status = entry.stat()
+        status = os.stat(entry) if isinstance(entry, str) else entry.stat()
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_MAX_BYTES:
@@ -314,12 +338,14 @@ def send(number: object, result: object) -> None:
 def main() -> None:
     """Answer until the end of the input."""
     warnings.simplefilter("ignore")
-    index = Index(os.getcwd())
+    # As it is called, which may be by way of a link.
+    index = Index(sys.argv[1])
     while (message := receive()) is not None:
         method = message.get("method")
         if method == "workspace/symbol":
-            whole = index.refresh()
-            symbols = index.find(message["params"]["query"])
+            asked = message["params"]
+            whole = index.refresh(asked.get("changed"))
+            symbols = index.find(asked["query"])
             send(message["id"], {"symbols": symbols, "isWhole": whole})
         elif method == "exit":
             return
