@@ -225,7 +225,7 @@ class Listener:
             self.number = there.oldest - 1
 
     def leave(self) -> None:
-        """Let `take` return at once, and for good."""
+        """Let `take` return what has come, and then end for good."""
         self._left = True
         self._bell.set()
 
@@ -240,7 +240,8 @@ class Listener:
                     await asyncio.sleep(0)
         except TimeoutError:
             return []
-        return None
+        # The last words of the agent; whoever is further behind asks for them later.
+        return self._heard(self._timeline.held_after(self.number) or []) or None
 
     async def _next(self) -> list[Entry | Missed]:
         """Return some of what comes next that it wants to hear of, once there is more."""

@@ -158,6 +158,8 @@ class Core:
             return
         say("info", "stopping", signal=number)
         self.events.tell("agent.stopping", {"signal": signal.Signals(number).name})
+        # Before the api is told, which then ends the streams.
+        self.events.flush()
         self._notifier.tell("STOPPING=1", "STATUS=stopping")
         self._stop.begin()
 
