@@ -15,6 +15,7 @@ import pytest
 
 from tests.clients.environments import NODE, node_with, python_with, tools_path
 from tests.git.remote import serving
+from tests.lsp.real_servers import BY_NAME
 from tests.support.agent import Agent, running
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -70,6 +71,10 @@ SCRIPT_OF = {
     "lsp async": ["python_lsp.py", "async"],
     "lsp first": ["python_lsp.py", "first"],
     "lsp javascript": ["lsp.cjs"],
+    "previews sync": ["python_previews.py", "sync"],
+    "previews async": ["python_previews.py", "async"],
+    "previews first": ["python_previews.py", "first"],
+    "previews javascript": ["previews.cjs"],
 }
 
 OLD_VERSIONS = {
@@ -80,6 +85,7 @@ OLD_VERSIONS = {
     "code middle": "0.160.0",
     "sessions first": "0.25.6",
     "lsp first": "0.25.6",
+    "previews first": "0.25.6",
     # Of those that take the outputs apart themselves.
     "sessions middle sync": "0.160.0",
     "sessions middle async": "0.160.0",
@@ -91,6 +97,7 @@ ENTRYPOINT = ("sh", "-c", "echo up é; sleep 0.1; echo bad >&2")
 
 def command_of(client: str) -> tuple[list[str], Path]:
     """Return the words that run a client's script, and the directory to do so in."""
+    client = client.partition(" with ")[0]
     script, *arguments = SCRIPT_OF[client]
     words = [str(SCRIPTS / script), *arguments]
     if script.endswith(".cjs"):
@@ -107,9 +114,11 @@ def run_client(client: str, root: Path) -> Told:
     local.mkdir()
     # The sandbox's tools: a Python with matplotlib, and a node that knows types.
     env = {"PATH": tools_path()}
+    about: dict[str, str] = {}
     if client.startswith("lsp"):
-        servers = python_with("ty", "0.0.104").parent
-        env["PATH"] += f"{os.pathsep}{servers}"
+        server = BY_NAME[client.partition(" with ")[2] or "ty"]
+        env["PATH"] = f"{server.directory()}{os.pathsep}{env['PATH']}"
+        about = {"language": server.language, "file": server.file, "text": server.text}
     entrypoint = ENTRYPOINT if client.startswith("sessions") else ()
     with (
         git_remote(client, root) as remote,
@@ -117,7 +126,7 @@ def run_client(client: str, root: Path) -> Told:
             *(root, "--dev-port", "0"), command="dev", env=env, entrypoint=entrypoint
         ) as agent,
     ):
-        given = describe(agent) | {"local": str(local)} | remote
+        given = describe(agent) | {"local": str(local)} | remote | about
         done = subprocess.run(
             words,
             cwd=directory,

@@ -6,9 +6,25 @@ from tests.clients.conftest import Told
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(280)]
 
-every = pytest.mark.parametrize(
-    "told", ["lsp sync", "lsp async", "lsp javascript", "lsp first"], indirect=True
+CLIENTS = ("lsp sync", "lsp async", "lsp first", "lsp javascript")
+SERVERS = (
+    "pylsp",
+    "basedpyright",
+    "typescript-native",
+    "typescript-language-server",
 )
+
+with_others = pytest.mark.parametrize(
+    "told",
+    [
+        f"{client} with {server}"
+        for server in SERVERS
+        for client in CLIENTS
+        if client != "lsp async"
+    ],
+    indirect=True,
+)
+every = pytest.mark.parametrize("told", CLIENTS, indirect=True)
 
 
 def is_kind(told: Told, outcome: dict[str, object], kind: str, status: int) -> None:
@@ -22,13 +38,29 @@ def is_kind(told: Told, outcome: dict[str, object], kind: str, status: int) -> N
 
 @every
 def test_the_official_flow_passes(told: Told) -> None:
+    see_the_flow(told)
+
+
+def see_the_flow(told: Told) -> None:
+    """See that the flow went as all official clients want it."""
     flow = told["flow"]
 
     assert "Greeter" in flow["document"]
     assert "Greeter" in flow["sandbox"]
-    root = told.given["home" if told.client == "lsp first" else "work"]
-    assert flow["uris"] == [f"file://{root}/e2e-lsp-project/sample.py"]
+    root = told.given["home" if told.client.startswith("lsp first") else "work"]
+    file = told.given["file"]
+    assert flow["uris"] == [f"file://{root}/e2e-lsp-project/{file}"]
     assert any(label.startswith("greet") for label in flow["labels"])
+
+
+@with_others
+def test_the_official_flow_passes_with_every_server(told: Told) -> None:
+    see_the_flow(told)
+
+
+@with_others
+def test_paths_that_no_client_encodes_are_found_by_every_server(told: Told) -> None:
+    assert all(found == ["odd"] for found in told["paths"]["found"])
 
 
 @every

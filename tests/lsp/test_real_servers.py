@@ -1,73 +1,22 @@
-"""Real language servers, through the flow that all official clients try (contract 40 §4).
-
-Each is installed once into the cache of the test environments, by name and version.
-"""
+"""Real language servers: the flow of the official clients, and what changes on the disk."""
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.environments import NODE, node_with, python_with
+from tests.clients.environments import NODE
 from tests.lsp.conftest import Desk, failure
+from tests.lsp.real_servers import SERVERS, Real
 from tests.support.agent import StartAgent
 from tests.support.processes import alive, tree
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(280)]
 
 BASE = Path(sys.executable).resolve().parent
-
-PYTHON = "class Greeter:\n    def greet(self):\n        return 1\n\n\n"
-PYTHON += "greeter = Greeter()\ngreeter."
-TYPESCRIPT = "export class Greeter { greet(): number { return 1 } }\n"
-TYPESCRIPT += "const greeter = new Greeter()\ngreeter."
-
-
-@dataclass(frozen=True)
-class Real:
-    """A server, and where its program is."""
-
-    name: str
-    language: str
-    directory: Callable[[], Path]
-
-    @property
-    def text(self) -> str:
-        """A program whose last line is a syntax error."""
-        return PYTHON if self.language == "python" else TYPESCRIPT
-
-    @property
-    def file(self) -> str:
-        """What it is called."""
-        return "sample.py" if self.language == "python" else "sample.ts"
-
-
-SERVERS = [
-    Real("ty", "python", lambda: python_with("ty", "0.0.104").parent),
-    Real("pylsp", "python", lambda: python_with("python-lsp-server", "1.15.0").parent),
-    Real(
-        "basedpyright",
-        "python",
-        lambda: python_with("basedpyright", "1.40.2").parent,
-    ),
-    Real(
-        "typescript-native",
-        "typescript",
-        lambda: node_with("typescript", "7.0.2") / "node_modules/.bin",
-    ),
-    Real(
-        "typescript-language-server",
-        "typescript",
-        lambda: (
-            node_with("typescript-language-server", "5.3.0", "typescript@5.9.3")
-            / "node_modules/.bin"
-        ),
-    ),
-]
 
 
 @pytest.fixture(params=SERVERS, ids=lambda each: each.name)
@@ -91,6 +40,8 @@ def test_the_official_flow_passes(  # noqa: PLR0915 - one flow
     lines = server.text.splitlines()
     started = desk.post("start", 60)
     assert started.status == 200, started.body
+    [status] = desk.agent.request("GET", "/lsp/status").json()["servers"]
+    assert status["server"] == server.name
     assert desk.post("did-open", uri=uri).status == 200
 
     def get(route: str, **query: str) -> list[str]:

@@ -11,8 +11,7 @@ const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/
 
 const given = JSON.parse(readFileSync(0, "utf8"))
 const FOLDER = "e2e-lsp-project"
-const TEXT =
-  "class Greeter:\n    def greet(self):\n        return 'hi'\n\n\ngreeter = Greeter()\ngreeter."
+const { text: TEXT, file: FILE, language: LANGUAGE } = given
 
 async function failure(call) {
   try {
@@ -25,12 +24,12 @@ async function failure(call) {
   throw new Error("it did not fail")
 }
 
-async function prepared(daytona, language = "python") {
+async function prepared(daytona, language = LANGUAGE) {
   const sandbox = await daytona.create()
   await sandbox.fs.createFolder(FOLDER, "755")
-  await sandbox.fs.uploadFile(Buffer.from(TEXT), `${FOLDER}/sample.py`)
+  await sandbox.fs.uploadFile(Buffer.from(TEXT), `${FOLDER}/${FILE}`)
   const lsp = await sandbox.createLspServer(language, FOLDER)
-  return { sandbox, lsp, file: `${FOLDER}/sample.py` }
+  return { sandbox, lsp, file: `${FOLDER}/${FILE}` }
 }
 
 const scenarios = {
@@ -62,8 +61,9 @@ const scenarios = {
 
   async paths(daytona) {
     const { sandbox, lsp } = await prepared(daytona)
-    const name = `${FOLDER}/ä b#c%.py`
-    await sandbox.fs.uploadFile(Buffer.from("def odd(): ...\n"), name)
+    const name = `${FOLDER}/ä b#c%${FILE.slice("sample".length)}`
+    const text = LANGUAGE === "python" ? "def odd(): ...\n" : "function odd() {}\n"
+    await sandbox.fs.uploadFile(Buffer.from(text), name)
     await lsp.start()
     const found = []
     for (const file of [name, `${given.work}/${name}`]) {

@@ -14,8 +14,7 @@ MODE = sys.argv[1]
 FOLDER = "e2e-lsp-project"
 # The first client takes what is relative as the home directory's, by itself.
 ROOT = given["home" if MODE == "first" else "work"]
-TEXT = "class Greeter:\n    def greet(self):\n        return 'hi'\n\n\n"
-TEXT += "greeter = Greeter()\ngreeter."
+TEXT, FILE, LANGUAGE = given["text"], given["file"], given["language"]
 
 
 async def done(value: Any) -> Any:
@@ -27,14 +26,14 @@ async def called(function: Any, *arguments: Any) -> Any:
     return await done(function(*arguments))
 
 
-async def prepared(daytona: Any, server: str = "python") -> tuple[Any, Any, str]:
+async def prepared(daytona: Any, server: str = LANGUAGE) -> tuple[Any, Any, str]:
     """Return the sandbox, its language server and the path of the file."""
     sandbox = await done(daytona.create())
     await done(sandbox.fs.create_folder(FOLDER, "755"))
-    await done(sandbox.fs.upload_file(TEXT.encode(), f"{FOLDER}/sample.py"))
+    await done(sandbox.fs.upload_file(TEXT.encode(), f"{FOLDER}/{FILE}"))
     lsp = sandbox.create_lsp_server(server, FOLDER)
     # The first client puts the project before relative paths by itself.
-    path = "sample.py" if MODE == "first" else f"{FOLDER}/sample.py"
+    path = FILE if MODE == "first" else f"{FOLDER}/{FILE}"
     return sandbox, lsp, path
 
 
@@ -80,8 +79,9 @@ async def flow(daytona: Any) -> dict[str, Any]:
 @scenario
 async def paths(daytona: Any) -> dict[str, Any]:
     sandbox, lsp, _ = await prepared(daytona)
-    name = f"{FOLDER}/ä b#c%.py"
-    await done(sandbox.fs.upload_file(b"def odd(): ...\n", name))
+    name = f"{FOLDER}/ä b#c%{FILE.removeprefix('sample')}"
+    text = "def odd(): ...\n" if LANGUAGE == "python" else "function odd() {}\n"
+    await done(sandbox.fs.upload_file(text.encode(), name))
     await done(lsp.start())
     found = {}
     relative = name.rpartition("/")[2] if MODE == "first" else name
