@@ -8,10 +8,11 @@ anything would give them to every page that `/proxy` serves there.
 """
 
 import re
+from collections.abc import Mapping, Set
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from agent.dev.previews.addresses import PREFIX, Place
@@ -38,6 +39,7 @@ REFUSAL: web.RequestKey[AgentError] = web.RequestKey("refusal", AgentError)
 PROXY = "proxy"
 """The first segment of the agent's own route to the ports."""
 ABSOLUTE_PATH = re.compile("/(?!/)")
+FORWARDED_HOST = "x-forwarded-host"
 REFERRER_POLICY = "Referrer-Policy"
 
 Turn = tuple[web.Request, str]
@@ -56,7 +58,7 @@ class PreviewGuard(Guard):
         if visit is None:
             super().check(request, route, query)
         else:
-            request.app[DOORKEEPER].check(visit)
+            request.app[DOORKEEPER].check(request, visit)
 
 
 class DevDispatcher(Dispatcher):
@@ -137,23 +139,54 @@ class Previews:
         path, _, query = visit.path.partition("?")
         raw_path = f"/{PROXY}/{place.port}{path}"
         target = URL.build(path=raw_path, query_string=query, encoded=True)
-        seen = request.clone(rel_url=target, headers=visit.headers)
-        return seen, raw_path
+        more = {FORWARDED_HOST: place.host}
+        return as_seen(request, target, visit.hidden | set(more), more), raw_path
 
     def _to_toolbox(self, request: web.Request, place: Place) -> Turn | web.Response:
-        headers = CIMultiDict(request.headers)
         path, _, query = place.path.partition("?")
-        if not request.app[DOORKEEPER].takes_header_token(headers, place.port):
+        shown, hidden = request.app[DOORKEEPER].token_shown(request, place.port)
+        if not shown:
             refusal = UnauthorizedError("a valid token is required, in a header")
             return self._main.tell(failure_of(refusal), path, request.method)
-        # A caller that proved itself may come from anywhere.
-        for name in (hdrs.ORIGIN, SEC_FETCH_SITE):
-            headers.popall(name, None)
-        headers[hdrs.HOST] = self._own_host
+        more = {hdrs.HOST.lower(): self._own_host}
         if self._token:
-            headers[hdrs.AUTHORIZATION] = f"Bearer {self._token}"
+            more[hdrs.AUTHORIZATION.lower()] = f"Bearer {self._token}"
+        # A caller that proved itself may come from anywhere.
+        hidden |= {*more, hdrs.ORIGIN.lower(), SEC_FETCH_SITE.lower()}
         target = URL.build(path=path, query_string=query, encoded=True)
-        return request.clone(rel_url=target, headers=headers), path
+        return as_seen(request, target, hidden, more), path
+
+
+def as_seen(
+    request: web.Request, target: URL, hidden: Set[str], more: Mapping[str, str]
+) -> web.Request:
+    """Return a request as it is passed on.
+
+    Args:
+        request: What came.
+        target: The path and query to pass on.
+        hidden: The names, in lower case, of headers that are left out.
+        more: Headers that are put in, their names in lower case.
+    """
+    raw = [
+        (name, value)
+        for name, value in request.raw_headers
+        if name.decode("latin-1").lower() not in hidden
+    ]
+    raw += [(name.encode(), value.encode()) for name, value in more.items()]
+    headers = CIMultiDict(
+        (name, value)
+        for name, value in request.headers.items()
+        if name.lower() not in hidden
+    )
+    headers.update(more)
+    seen = request.clone(rel_url=target)
+    # Not by `clone`: it cannot have a header with bytes that are not UTF-8.
+    message = seen._message._replace(  # noqa: SLF001
+        headers=CIMultiDictProxy(headers), raw_headers=tuple(raw)
+    )
+    seen._message, seen._headers = message, message.headers  # noqa: SLF001
+    return seen
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:

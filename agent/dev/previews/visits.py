@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 from aiohttp import hdrs, web
-from multidict import CIMultiDict, istr
+from multidict import istr
 
 from agent.dev.previews.addresses import Addresses, Place
 from agent.dev.previews.tokens import COOKIE_LIFETIME_S, Tokens
@@ -28,12 +28,13 @@ SKIP_ACTIVITY = istr("X-Daytona-Skip-Last-Activity-Update")
 DISABLE_CORS = istr("X-Daytona-Disable-CORS")
 FETCH_MODE = istr("Sec-Fetch-Mode")
 FETCH_DESTINATION = istr("Sec-Fetch-Dest")
-FORWARDED_HOST = istr("X-Forwarded-Host")
-OURS = (
-    PREVIEW_TOKEN_HEADER,
-    SKIP_ACTIVITY,
-    DISABLE_CORS,
-    istr("X-Daytona-Authorization"),
+OURS = frozenset(
+    {
+        PREVIEW_TOKEN_HEADER.lower(),
+        SKIP_ACTIVITY.lower(),
+        DISABLE_CORS.lower(),
+        "x-daytona-authorization",
+    }
 )
 """What is said to the proxy and no app hears."""
 
@@ -49,8 +50,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     caller: Caller
     path: str
     """The path and query that the app is to see."""
-    headers: CIMultiDict[str]
-    """The headers that the app is to see, but for what every proxy takes off."""
+    hidden: frozenset[str]
+    """The headers, in lower case, that are for us and not for the app."""
     has_key: bool
     """Whether its query had a key that holds."""
     is_signed: bool
@@ -80,9 +81,7 @@ class Doorkeeper:
     def visit(self, request: web.Request, place: Place, *, is_public: bool) -> Visit:
         """Return what a request for `place` shows; whether it may is for `check`."""
         path, key_holds = self._without_key(place)
-        headers = CIMultiDict(request.headers)
-        answers_cors = headers.get(DISABLE_CORS, "").lower() != "true"
-        is_shown = self.takes_header_token(headers, place.port)
+        is_shown, hidden = self.token_shown(request, place.port)
         is_signed = self._tokens.is_signed_for(place.port, place.name)
         is_ours = place.name == self._name
         caller: Caller = "stranger"
@@ -90,26 +89,28 @@ class Doorkeeper:
             caller = "known"
         elif self._has_cookie(request, place) or self._is_public(place, is_public):
             caller = "ambient"
-        headers[FORWARDED_HOST] = place.host
         return Visit(
             place=place,
             caller=caller,
             path=path,
-            headers=headers,
+            hidden=hidden,
             has_key=key_holds,
             is_signed=is_signed,
-            answers_cors=answers_cors,
+            answers_cors=request.headers.get(DISABLE_CORS, "").lower() != "true",
         )
 
-    def takes_header_token(self, headers: CIMultiDict[str], port: int) -> bool:
-        """Take off a token that opens a port, and whatever else is ours; and tell."""
-        bearer_holds = self._takes_bearer(headers, port)
-        shown = headers.get(PREVIEW_TOKEN_HEADER, "")
-        for name in OURS:
-            headers.popall(name, None)
-        return bearer_holds or self._tokens.opens(port, shown)
+    def token_shown(
+        self, request: web.Request, port: int
+    ) -> tuple[bool, frozenset[str]]:
+        """Return whether a header has a token for a port, and which headers are ours."""
+        scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme.lower() == "bearer" and self._tokens.opens(port, bearer.strip()):
+            # Any other is for the app, which may have users of its own.
+            return True, OURS | {hdrs.AUTHORIZATION.lower()}
+        shown = request.headers.get(PREVIEW_TOKEN_HEADER, "")
+        return self._tokens.opens(port, shown), OURS
 
-    def check(self, visit: Visit) -> None:
+    def check(self, request: web.Request, visit: Visit) -> None:
         """Let a visitor in, or raise.
 
         Raises:
@@ -125,7 +126,7 @@ class Doorkeeper:
                 "a token of this preview is required; ask the SDK for a signed"
                 " preview URL, or show the preview token"
             )
-        if visit.caller == "ambient" and not _is_from_itself(visit):
+        if visit.caller == "ambient" and not _is_from_itself(request, visit):
             raise ForbiddenError("cross-origin requests must show a preview token")
 
     def set_cookie(self, response: web.StreamResponse, port: int) -> None:
@@ -149,14 +150,6 @@ class Doorkeeper:
         value = request.cookies.get(self._cookie_name, "")
         return self._tokens.is_cookie_of(place.port, value)
 
-    def _takes_bearer(self, headers: CIMultiDict[str], port: int) -> bool:
-        """Take the Authorization header off if it is meant for us, and tell."""
-        scheme, _, shown = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        if scheme.lower() != "bearer" or not self._tokens.opens(port, shown.strip()):
-            return False
-        headers.popall(hdrs.AUTHORIZATION)
-        return True
-
     def _without_key(self, place: Place) -> tuple[str, bool]:
         """Return the path without a key that holds in its query, and if it had one."""
         path, mark, query = place.path.partition("?")
@@ -177,9 +170,9 @@ def _is_key(pair: str) -> bool:
     return unquote(pair.partition("=")[0].replace("+", " ")) == QUERY_TOKEN
 
 
-def _is_from_itself(visit: Visit) -> bool:
+def _is_from_itself(request: web.Request, visit: Visit) -> bool:
     """Tell whether a request comes from the preview's own pages, or opens one."""
-    headers = visit.headers
+    headers = request.headers
     origin = headers.get(hdrs.ORIGIN)
     if origin is not None and origin.lower() != f"http://{visit.place.host}":
         return False
