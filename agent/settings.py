@@ -38,6 +38,13 @@ def _duration_s(text: str) -> float:
     return sum(float(number) * unit_s[unit] for number, unit in parts)
 
 
+def _grace(text: str) -> float:
+    seconds = _duration_s(text)
+    if seconds > 0.5:
+        raise ValueError(f"must be 500ms or less: {text!r}")
+    return seconds
+
+
 def _boolean(text: str) -> bool:
     if text.lower() in {"1", "t", "true", "yes", "on"}:
         return True
@@ -302,6 +309,13 @@ class Settings:
         _duration_s,
         12 * 3600.0,
         "time for which git credentials are kept in memory",
+        unit="s",
+    )
+    proxy_grace_s: float = _option(
+        _grace,
+        0.0,
+        "time for which /proxy waits for a service that does not listen yet (up to"
+        " 500ms)",
         unit="s",
     )
     lsp_config: str = _option(

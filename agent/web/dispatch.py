@@ -60,6 +60,7 @@ class Dispatcher:
         self.router = Router(
             (route for table in self.tables for route in table),
             rooms.first_segments if rooms else (),
+            rooms.open_ended if rooms else (),
         )
         self.guard = guard or Guard(settings)
         self.draining = False
@@ -139,9 +140,13 @@ class Dispatcher:
             return self._failed(request, failure, path)
         try:
             await self._open_room(request, path)
-            self._admit(request, path, parse_query(request.rel_url.raw_query_string))
+            query = parse_query(request.rel_url.raw_query_string)
+            match = self._admit(request, path, query)
         except Exception as error:  # noqa: BLE001 - told as in `handle`
             return self._failed(request, failure_of(error), path)
+        if match.route.open_ended:
+            # Whether the body is wanted, the server behind the route knows.
+            return None
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # The line above is no part of the response that follows.
         request.writer.output_size = 0
@@ -171,6 +176,8 @@ class Dispatcher:
         self.guard.check(request, match.route, query)
         if self.draining and not match.route.public:
             raise UnavailableError("the agent is shutting down")
+        if match.route.open_ended:
+            return match
         encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
         if encoding != "identity":
             # Two hundred kilobytes can inflate to two hundred megabytes.

@@ -82,6 +82,10 @@ class Guard:
         """Tell whether `token` lets its bearer in, for protocols that carry it inside."""
         return self._open or self._no_auth or self._matches(token)
 
+    def is_token(self, given: str) -> bool:
+        """Tell whether `given` is the token, which is not for others to see."""
+        return self._matches(given)
+
     def _matches(self, given: str) -> bool:
         # Bytes, because compare_digest refuses text that is not ASCII.
         return bool(self._token) and hmac.compare_digest(

@@ -12,7 +12,10 @@ import msgspec
 from aiohttp import web
 
 from agent import wire
-from agent.web.routes import Encoded, Route, camel
+from agent.web.routes import ANY_METHOD, Encoded, Route, camel
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+"""Those that a path can have in the document."""
 
 ERROR_SCHEMA = {"$ref": "#/components/schemas/Error"}
 
@@ -42,7 +45,14 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = "/" + "/".join(_segment(each) for each in route.segments)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, by_shape)
+        operations = paths.setdefault(path, {})
+        if route.method != ANY_METHOD:
+            operations[route.method.lower()] = _operation(route, by_shape)
+            continue
+        for method in METHODS:
+            operation = _operation(route, by_shape)
+            operation["operationId"] += method.capitalize()
+            operations[method] = operation
     return {
         "openapi": "3.1.0",
         "info": {

@@ -31,6 +31,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     """It serves these paths and all below them that no other room names."""
     after: tuple[str, ...] = ()
     """The modules of rooms whose objects its context or handlers use."""
+    open_ended: bool = False
+    """What follows below its paths is another server's, the trailing slash included."""
     leaves: str | None = None
     """What an agent that was killed may leave behind: something in this directory.
 
@@ -65,6 +67,9 @@ class Rooms:
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._stack = contextlib.AsyncExitStack()
         self.first_segments = frozenset(place[0] for place in self._places)
+        self.open_ended = frozenset(
+            place[0] for place, room in self._places.items() if room.open_ended
+        )
         # Of what holds a room's objects. It is only ever added to, before the first
         # request that needs them goes on.
         warnings.filterwarnings(

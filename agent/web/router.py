@@ -29,6 +29,8 @@ class _Node(msgspec.Struct):
     literal: dict[str, "_Node"] = msgspec.field(default_factory=dict)
     variable: "_Node | None" = None
     routes: dict[str, Route] = msgspec.field(default_factory=dict)
+    open_ended: Route | None = None
+    """Serves this position and everything below it."""
 
 
 class Router:
@@ -37,14 +39,19 @@ class Router:
     Args:
         routes: Those that are there from the start.
         first_segments: With what the paths of routes begin that are added later.
+        open_ended: Those of them below which nothing is touched.
     """
 
     def __init__(
-        self, routes: Iterable[Route], first_segments: Iterable[str] = ()
+        self,
+        routes: Iterable[Route],
+        first_segments: Iterable[str] = (),
+        open_ended: Iterable[str] = (),
     ) -> None:
         self._root = _Node()
         # Generated, never listed by hand, so that no route is taken for a sandbox id.
         self.first_segments = set(first_segments)
+        self._open_ended = set(open_ended)
         # Paths without a name in them, as most clients write them: one look each.
         self._plain: set[str] = set()
         self._matches: dict[tuple[str, str], Match] = {}
@@ -55,20 +62,26 @@ class Router:
         for route in routes:
             self._add(route)
             self.first_segments.add(route.segments[0])
+            if route.open_ended:
+                self._open_ended.add(route.segments[0])
             if "{" not in route.path:
                 self._plain.add(route.path)
                 self._matches[route.method, route.path] = Match(route, {})
 
     def _add(self, route: Route) -> None:
         node = self._root
-        for segment in route.segments:
+        segments = route.segments[:-1] if route.open_ended else route.segments
+        for segment in segments:
             if segment.startswith("{"):
                 node.variable = node.variable or _Node()
                 node = node.variable
             else:
                 node = node.literal.setdefault(segment, _Node())
-        if route.method in node.routes:
+        if route.method in node.routes or node.open_ended is not None:
             raise ValueError(f"two routes for {route.method} {route.path}")
+        if route.open_ended:
+            node.open_ended = route
+            return
         node.routes[route.method] = route
 
     def canonical(self, raw_path: str) -> str:
@@ -87,7 +100,11 @@ class Router:
             and segments[1] in self.first_segments
         ):
             segments = segments[1:]
-        if len(segments) > 1 and not segments[-1]:
+        if (
+            len(segments) > 1
+            and not segments[-1]
+            and segments[0] not in self._open_ended
+        ):
             segments = segments[:-1]
         return "/" + "/".join(segments)
 
@@ -105,6 +122,8 @@ class Router:
         node = _find(self._root, path[1:].split("/"), 0, values)
         if node is None:
             raise NotFoundError(f"no route for {unquote(path)}")
+        if node.open_ended is not None:
+            return _open_match(node.open_ended, values)
         route = node.routes.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = sorted(
@@ -113,14 +132,27 @@ class Router:
             raise MethodNotAllowedError(
                 f"{method} is not allowed on {unquote(path)}", allowed=tuple(allowed)
             )
-        wanted = [each[1:-1] for each in route.segments if each.startswith("{")]
-        return Match(route, dict(zip(wanted, map(unquote, values), strict=True)))
+        return Match(route, dict(zip(_names(route), map(unquote, values), strict=True)))
+
+
+def _open_match(route: Route, values: list[str]) -> Match:
+    """Return the match of an open-ended route; what is below it stays as it was sent."""
+    *above, below = values
+    names = zip(_names(route), [*map(unquote, above), below], strict=True)
+    return Match(route, dict(names))
+
+
+def _names(route: Route) -> list[str]:
+    return [each[1:-1] for each in route.segments if each.startswith("{")]
 
 
 def _find(
     node: _Node, segments: list[str], position: int, values: list[str]
 ) -> _Node | None:
     """Walk to the node for `segments`, filling `values` with the variable ones."""
+    if node.open_ended is not None:
+        values.append("".join(f"/{each}" for each in segments[position:]))
+        return node
     if position == len(segments):
         return node if node.routes else None
     segment = segments[position]

@@ -37,6 +37,9 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 Upgrade = Literal["only", "also"]
 """A route that always upgrades, or one that answers plainly too."""
 
+ANY_METHOD = "*"
+"""The method of a route that takes them all."""
+
 JSON_TYPE = "application/json; charset=utf-8"
 BAD_REQUEST = 400
 
@@ -97,6 +100,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = False
     websocket: Upgrade | None = None
     upload: bool = False
+    open_ended: bool = False
     segments: tuple[str, ...]
     queries: tuple[Parameter, ...]
     body: type[wire.Model] | None
@@ -153,6 +157,12 @@ class Options(TypedDict, total=False):
     """It upgrades, always or when it is asked to; the handler returns the websocket."""
     upload: bool
     """It reads the request's body itself, as a stream."""
+    open_ended: bool
+    """Its last name stands for all that is left of the path, raw, with the slash before.
+
+    What is there, and how it is sent, is another server's business: the trailing slash,
+    the body's coding, an expectation.
+    """
 
 
 class Routes(msgspec.Struct):

@@ -32,6 +32,16 @@ PARSER_MESSAGES = {
 }
 
 
+class Taker(Protocol):
+    """Has a connection's bytes from now on, instead of the HTTP parser."""
+
+    def take(self, data: bytes) -> None:
+        """Take what the client sent."""
+
+    def take_end(self) -> None:
+        """The client sends no more; it may still read."""
+
+
 class Connection(web_protocol.RequestHandler):
     """One client connection."""
 
@@ -41,7 +51,9 @@ class Connection(web_protocol.RequestHandler):
         "_finished",
         "_header_timer",
         "_on_leave",
+        "_on_room",
         "_receiving",
+        "_taker",
     )
 
     def __init__(self, agent: "Server", manager: web.Server, **options: Any) -> None:
@@ -52,6 +64,8 @@ class Connection(web_protocol.RequestHandler):
         self._finished = 0
         self._header_timer: asyncio.TimerHandle | None = None
         self._on_leave: Callable[[], None] | None = None
+        self._on_room: Callable[[bool], None] | None = None
+        self._taker: Taker | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or turn it away when there are too many."""
@@ -76,6 +90,9 @@ class Connection(web_protocol.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a request's headers must be whole within the limit."""
+        if self._taker is not None:
+            self._taker.take(data)
+            return
         before = self._request_count
         super().data_received(data)
         self._watch_body(self._request_count - before)
@@ -91,6 +108,43 @@ class Connection(web_protocol.RequestHandler):
         self._on_leave = callback
         if callback is not None and self.transport is None:
             callback()
+
+    def call_on_room(self, callback: Callable[[bool], None] | None) -> None:
+        """Say, at each change, whether the client takes more now; None ends that."""
+        self._on_room = callback
+        if callback is not None and self.writing_paused:
+            callback(False)
+
+    def pause_writing(self) -> None:
+        """Take note that the client is behind."""
+        super().pause_writing()
+        if self._on_room is not None:
+            self._on_room(False)
+
+    def resume_writing(self) -> None:
+        """Take note that the client has caught up."""
+        super().resume_writing()
+        if self._on_room is not None:
+            self._on_room(True)
+
+    def hand_over(self, taker: Taker) -> None:
+        """Give `taker` everything that the client sends from now on.
+
+        The connection speaks HTTP no more; what was received already comes first.
+        """
+        self._taker = taker
+        early, self._message_tail = self._message_tail, b""
+        if early:
+            taker.take(early)
+        self._resume_reading_for_buffer()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
+        """Close the connection, unless whoever has it goes on writing."""
+        if self._taker is None:
+            super().eof_received()
+            return False
+        self._taker.take_end()
+        return True
 
     def _watch_body(self, new: int) -> None:
         """Tell the reader of a body when what follows is malformed.

@@ -1,0 +1,1 @@
+"""Who listens in the sandbox, and the way to them."""

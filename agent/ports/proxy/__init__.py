@@ -1,0 +1,1 @@
+"""The reverse proxy to what listens in the sandbox."""
