@@ -128,15 +128,26 @@ class Previewed:
         """Return the address that a browser knows a port by."""
         return f"http://{port}-{name or self.name}.localhost:{self.port}"
 
+    @property
+    def auth(self) -> dict[str, str]:
+        """The headers that show the agent's token, if it asks for one."""
+        return self.agent.auth if (self.agent.state_dir / "token").exists() else {}
+
     def ask(self, method: str, path: str) -> Any:
         """Ask the control plane."""
         place, _, prefix = self.plane.removeprefix("http://").partition("/")
         with contextlib.closing(http.client.HTTPConnection(place)) as connection:
-            has_token = (self.agent.state_dir / "token").exists()
-            headers = self.agent.auth if has_token else {}
-            connection.request(method, f"/{prefix}{path}", headers=headers)
+            connection.request(method, f"/{prefix}{path}", headers=self.auth)
             answer = connection.getresponse().read()
         return json.loads(answer) if answer else None
+
+    def terminals(self) -> list[Any]:
+        """Return the agent's terminals."""
+        answer = self.agent.request(
+            "GET", "/process/pty", headers=self.auth, auth=False
+        )
+        found: list[Any] = answer.json()["sessions"]
+        return found
 
     def token(self, port: int) -> str:
         """Return the token that opens a port."""

@@ -82,7 +82,7 @@ def test_page_of_an_app_reaches_its_own_origin_and_nothing_of_the_agents(
     assert len(told) == 4 * len(bases) + 1
     assert set(told.values()) == {"refused"}, told
     assert not list(dev.agent.work_dir.rglob("reached"))
-    assert dev.agent.request("GET", "/process/pty").json()["sessions"] == []
+    assert dev.terminals() == []
     for text in app.asked + other.asked:
         assert "daytona" not in text.lower()
         assert KEY not in text
