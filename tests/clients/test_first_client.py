@@ -88,7 +88,6 @@ def test_stop_start_delete_and_create_again(told: Told) -> None:
 
     assert (life["stopped"], life["started"]) == ("stopped", "started")
     assert life["labels"] == {"team": "green"}
-    assert life["preview"] == f"{told.given['toolbox']}/proxy/3000"
     assert life["listed"] == 0
     assert life["again"] == "started"
     assert "a valid token is required" in life["wrong key"]["message"]

@@ -239,7 +239,6 @@ def test_stop_start_and_settings_change_what_is_told(told: Told) -> None:
     assert life["started"] == "started"
     assert life["labels"] == {"team": "green"}
     assert life["auto stop"] == 11
-    assert life["preview"] == f"{told.given['toolbox']}/proxy/3000"
     assert life["ssh"] == [True, False]
 
 

@@ -341,7 +341,6 @@ const scenarios = {
     const labels = await sandbox.setLabels({ team: "green" })
     await sandbox.setAutostopInterval(11)
     await sandbox.refreshActivity()
-    const preview = await sandbox.getPreviewLink(3000)
     const ssh = await sandbox.createSshAccess(5)
     const holds = (await sandbox.validateSshAccess(ssh.token)).valid
     await sandbox.revokeSshAccess(ssh.token)
@@ -352,7 +351,6 @@ const scenarios = {
       started,
       labels,
       "auto stop": sandbox.autoStopInterval,
-      preview: preview.url,
       ssh: [holds, gone],
     }
     await sandbox.delete(60, true)

@@ -155,7 +155,6 @@ async def life(daytona: Any) -> dict[str, Any]:
     started = sandbox.state.value
     labels = sandbox.set_labels({"team": "green"})
     sandbox.set_autostop_interval(11)
-    preview = sandbox.get_preview_link(3000)
     daytona.delete(sandbox)
     stranger = Daytona(
         DaytonaConfig(api_key="wrong", api_url=given["api"], target="local")
@@ -164,7 +163,6 @@ async def life(daytona: Any) -> dict[str, Any]:
         "stopped": stopped,
         "started": started,
         "labels": labels,
-        "preview": preview.url,
         "listed": len(daytona.list()),
         "again": daytona.create().state.value,
         "wrong key": await attempt(stranger.list),

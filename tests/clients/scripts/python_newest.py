@@ -421,7 +421,6 @@ async def life(daytona: Any) -> dict[str, Any]:
     labels = await done(sandbox.set_labels({"team": "green"}))
     await done(sandbox.set_autostop_interval(11))
     await done(sandbox.refresh_activity())
-    preview = await done(sandbox.get_preview_link(3000))
     ssh = await done(sandbox.create_ssh_access(5))
     holds = (await done(sandbox.validate_ssh_access(ssh.token))).valid
     await done(sandbox.revoke_ssh_access(ssh.token))
@@ -432,7 +431,6 @@ async def life(daytona: Any) -> dict[str, Any]:
         "started": started,
         "labels": labels,
         "auto stop": sandbox.auto_stop_interval,
-        "preview": preview.url,
         "ssh": [holds, gone],
     }
     await done(daytona.delete(sandbox, wait=True))
