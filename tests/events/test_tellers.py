@@ -10,7 +10,8 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from tests.events.conftest import Client, Said, Stream
+from tests.events.conftest import Client, Said, Stream, asking
+from tests.lsp.conftest import install
 from tests.support.agent import Agent, StartAgent
 
 CANARY = "canary-7f3a"
@@ -130,6 +131,35 @@ async def test_terminals_and_contexts_are_told_by_their_ids(client: Client) -> N
         ("pty.ended", "p1"),
         ("pty.started", "p1"),
     ]
+
+
+async def test_the_states_of_a_language_server_are_told(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(install, tmp_path / "bin")
+    path = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}"}
+    agent = await asyncio.to_thread(start_agent, env=path)
+    (agent.work_dir / "proj").mkdir()
+    project = {"languageId": "python", "pathToProject": "proj"}
+    async with asking(agent) as client:
+        await client.post("/lsp/start", project)
+        async with client.follow(types="lsp.*") as stream:
+            await stream.next()
+            pid = (await told(client, "lsp.ready"))[0]["pid"]
+            os.kill(pid, signal.SIGKILL)
+            await stream.next()
+        await client.post("/lsp/start", project)
+        await client.post("/lsp/stop", project)
+        events = await told(client, "lsp.*")
+
+    assert [each["type"] for each in events] == [
+        *("lsp.started", "lsp.ready", "lsp.crashed"),
+        *("lsp.restarted", "lsp.ready", "lsp.stopped"),
+    ]
+    assert {(each["language"], each["project"]) for each in events} == {
+        ("python", str(agent.work_dir / "proj"))
+    }
+    assert "9" in events[2]["reason"] or "KILL" in events[2]["reason"]
 
 
 async def test_an_api_that_hangs_is_told_to_have_died_of_that(
