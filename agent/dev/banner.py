@@ -5,6 +5,7 @@ import shlex
 from textwrap import dedent
 from typing import NamedTuple
 
+from agent.dev.previews.addresses import Addresses, name_of
 from agent.dev.sandboxes import TARGET, origin
 from agent.settings import Settings
 
@@ -26,13 +27,15 @@ def banner(settings: Settings) -> str:
     toolbox = origin(settings.host, settings.port)
     api = origin(settings.host, settings.dev_port) + "/api"
     previews = origin(settings.host, settings.preview_port)
+    label = f"PORT-{name_of(settings.sandbox_id)}"
+    named = Addresses(settings, named=True).named_url(label)
     key = _key(settings)
     return dedent(
         f"""
         toolbox-agent dev is ready
           toolbox        {toolbox}
           control plane  {api}  (a stand-in, for the SDKs)
-          previews       {previews}  (of ports; ask the SDK for a link)
+          previews       {previews}  (in a browser {named})
           docs           {toolbox}/docs
           token          {key.place}
 

@@ -84,12 +84,11 @@ class Tokens:
 
     def opens(self, port: int, shown: str) -> bool:
         """Tell whether what a caller shows opens a port: its token, or the agent's."""
-        given = shown.encode("utf-8", "surrogateescape")
-        wanted = (self.of_port(port), self._agents)
-        # Bytes, because compare_digest refuses text that is not ASCII.
-        return any(
-            each and hmac.compare_digest(given, each.encode()) for each in wanted
-        )
+        return self.is_of_port(port, shown) or _are_same(shown, self._agents)
+
+    def is_of_port(self, port: int, shown: str) -> bool:
+        """Tell whether what a caller shows is the token of a port itself."""
+        return _are_same(shown, self.of_port(port))
 
     async def sign(self, port: int, lifetime_s: int) -> str:
         """Return a new token that opens a port for so long.
@@ -143,9 +142,7 @@ class Tokens:
         if not expires.isascii() or not expires.isdigit():
             return False
         wanted = self._prove(f"cookie:{port}:{expires}")
-        given = proof.encode("utf-8", "surrogateescape")
-        is_ours = hmac.compare_digest(given, wanted.encode())
-        return is_ours and int(expires) > self._clock()
+        return _are_same(proof, wanted) and int(expires) > self._clock()
 
     def _prove(self, what: str) -> str:
         return hmac.new(self._key, what.encode(), hashlib.sha256).hexdigest()
@@ -154,3 +151,9 @@ class Tokens:
         # Stored first: what the keeper did not take is not answered either.
         await self._store.kv_set(STORED_AS, msgspec.json.encode(signed))
         self._signed = signed
+
+
+def _are_same(shown: str, wanted: str) -> bool:
+    # Bytes, because compare_digest refuses text that is not ASCII.
+    given = shown.encode("utf-8", "surrogateescape")
+    return bool(wanted) and hmac.compare_digest(given, wanted.encode())

@@ -124,7 +124,7 @@ class Doorkeeper:
         if visit.caller == "stranger":
             raise UnauthorizedError(
                 "a token of this preview is required; ask the SDK for a signed"
-                " preview URL, or show the preview token"
+                " preview URL, or show the token that comes with the preview link"
             )
         if visit.caller == "ambient" and not _is_from_itself(request, visit):
             raise ForbiddenError("cross-origin requests must show a preview token")
@@ -154,8 +154,10 @@ class Doorkeeper:
         """Return the path without a key that holds in its query, and if it had one."""
         path, mark, query = place.path.partition("?")
         keys = parse_query(query).get(QUERY_TOKEN, [])
-        is_ours = place.name == self._name
-        if not is_ours or not any(self._tokens.opens(place.port, key) for key in keys):
+        # Not the agent's token: an app's scripts may see what its addresses contain.
+        if place.name != self._name or not any(
+            self._tokens.is_of_port(place.port, key) for key in keys
+        ):
             return place.path, False
         pairs = [each for each in query.split("&") if not _is_key(each)]
         return path + mark * bool(pairs) + "&".join(pairs), True

@@ -92,6 +92,7 @@ async def test_nothing_and_wrong_things_open_nothing(dev: Dev) -> None:
         ("3001-sb-1", "/found", {"X-Daytona-Preview-Token": token}),
         ("3001-sb-1", f"/found?DAYTONA_SANDBOX_AUTH_KEY={token}", {}),
         ("3000-sb-1", "/found?DAYTONA_SANDBOX_AUTH_KEY=wrong", {}),
+        ("3000-sb-1", f"/found?DAYTONA_SANDBOX_AUTH_KEY={TOKEN}", {}),
         ("3000-sb-1", "/found", {"Authorization": f"Basic {token}"}),
         ("3000-sb-1", "/found", {"Cookie": f"{COOKIE}={token}"}),
         ("3000-sb-1", "/found", {"Cookie": f"{COOKIE}={TOKEN}"}),
