@@ -82,6 +82,7 @@ ROOMS: tuple[Room, ...] = (
         after=(GIT, GIT_HISTORY),
     ),
     Room(module="agent.events.routes", under=("/events",)),
+    Room(module="agent.ports.routes", under=("/port",)),
     Room(module="agent.ports.proxy.routes", under=("/proxy",), open_ended=True),
     Room(module=LSP, under=("/lsp",)),
     Room(

@@ -9,7 +9,7 @@ from agent.web.openapi import document
 from agent.web.routes import camel
 
 HERE = Path(__file__).parent
-NOT_BUILT_AT_MOST = 35
+NOT_BUILT_AT_MOST = 33
 """How many operations were missing when the list was last shortened; lower it with it."""
 
 
