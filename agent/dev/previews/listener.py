@@ -39,7 +39,7 @@ REFUSAL: web.RequestKey[AgentError] = web.RequestKey("refusal", AgentError)
 PROXY = "proxy"
 """The first segment of the agent's own route to the ports."""
 ABSOLUTE_PATH = re.compile("/(?!/)")
-FORWARDED_HOST = "x-forwarded-host"
+FORWARDED_HOST = "X-Forwarded-Host"
 REFERRER_POLICY = "Referrer-Policy"
 
 Turn = tuple[web.Request, str]
@@ -140,7 +140,7 @@ class Previews:
         raw_path = f"/{PROXY}/{place.port}{path}"
         target = URL.build(path=raw_path, query_string=query, encoded=True)
         more = {FORWARDED_HOST: place.host}
-        return as_seen(request, target, visit.hidden | set(more), more), raw_path
+        return as_seen(request, target, visit.hidden, more), raw_path
 
     def _to_toolbox(self, request: web.Request, place: Place) -> Turn | web.Response:
         path, _, query = place.path.partition("?")
@@ -148,11 +148,11 @@ class Previews:
         if not shown:
             refusal = UnauthorizedError("a valid token is required, in a header")
             return self._main.tell(failure_of(refusal), path, request.method)
-        more = {hdrs.HOST.lower(): self._own_host}
+        more: dict[str, str] = {hdrs.HOST: self._own_host}
         if self._token:
-            more[hdrs.AUTHORIZATION.lower()] = f"Bearer {self._token}"
+            more[hdrs.AUTHORIZATION] = f"Bearer {self._token}"
         # A caller that proved itself may come from anywhere.
-        hidden |= {*more, hdrs.ORIGIN.lower(), SEC_FETCH_SITE.lower()}
+        hidden |= {hdrs.ORIGIN.lower(), SEC_FETCH_SITE.lower()}
         target = URL.build(path=path, query_string=query, encoded=True)
         return as_seen(request, target, hidden, more), path
 
@@ -166,8 +166,9 @@ def as_seen(
         request: What came.
         target: The path and query to pass on.
         hidden: The names, in lower case, of headers that are left out.
-        more: Headers that are put in, their names in lower case.
+        more: Headers that are put in, or in the place of what came.
     """
+    hidden = hidden | {name.lower() for name in more}
     raw = [
         (name, value)
         for name, value in request.raw_headers
