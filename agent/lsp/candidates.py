@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from agent.errors import InvalidRequestError
+from agent.errors import AgentError, InvalidRequestError
 
 VIRTUAL_ENVIRONMENTS = (".venv", "venv")
 NATIVE_FROM = 7
@@ -308,6 +308,26 @@ def family_of(language: str, families: tuple[Family, ...]) -> Family:
     known = ", ".join(each for family in families for each in family.languages)
     raise InvalidRequestError(
         f"language {language!r} is not supported; supported are: {known}"
+    )
+
+
+def no_server(family: Family, reasons: list[str]) -> AgentError:
+    """Return why there is no server, and how to get one.
+
+    Args:
+        family: Its languages.
+        reasons: Of those that are installed, why each did not come up.
+    """
+    name = family.name
+    if reasons:
+        return AgentError(
+            f"no language server for {name} came up: {'; '.join(reasons)}"
+        )
+    tried = ", ".join(each.name for each in family.candidates)
+    advice = family.candidates[0].install if family.candidates else ""
+    return AgentError(
+        f"no language server for {name} is installed; tried: {tried};"
+        f" to install one: {advice}"
     )
 
 

@@ -325,6 +325,18 @@ class Client:
             self._cancel(number)
             raise
 
+    async def say_goodbye(self, shutdown_s: float, exit_s: float) -> None:
+        """Ask the server to end by itself; returns also when it does not."""
+        try:
+            # Without parameters: TypeScript's own server refuses an empty object.
+            await self.ask("shutdown", None, shutdown_s)
+            await self.notify("exit")
+        except AgentError:
+            # It is asked by signals next.
+            return
+        self.child.close_input()
+        await self.child.wait(exit_s)
+
     async def _reason(self, error: BrokenPipeError) -> AgentError:
         """Return why it takes nothing, which is known only once its exit is."""
         with contextlib.suppress(TimeoutError):

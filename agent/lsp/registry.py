@@ -10,8 +10,9 @@ from agent.files.threads import Threads
 from agent.keeper.client import Keeper
 from agent.lsp.candidates import Family, family_of
 from agent.lsp.configuration import Configuration, default_file, read
+from agent.lsp.ground import Ground, not_initialized
 from agent.lsp.places import Places, Project, uri_of
-from agent.lsp.server import Ground, LanguageServer, not_initialized
+from agent.lsp.server import LanguageServer
 
 THREADS = 4
 """For looking at files and mapping long answers."""
@@ -118,6 +119,7 @@ class LanguageServers:
             if server.found is None and self._servers.get(key) is server:
                 # It never ran: questions are told that there is no server.
                 del self._servers[key]
+                await asyncio.shield(self._retire(server))
             raise
         return server
 

@@ -12,19 +12,16 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from agent.errors import AgentError, InvalidRequestError, TimeLimitError
-from agent.files.threads import Threads
-from agent.keeper.client import Fact, Tell
+from agent.keeper.client import Fact
 from agent.lsp.candidates import (
     Family,
     Found,
     installed,
+    no_server,
     virtual_environment,
 )
 from agent.lsp.child import Child, Command, Hooks
@@ -35,9 +32,10 @@ from agent.lsp.client import (
     RefusedError,
     make_line,
 )
-from agent.lsp.configuration import Configuration
+from agent.lsp.crashes import CRASH_WINDOW_S, Crashes
 from agent.lsp.documents import Document, Documents
 from agent.lsp.following import Disk
+from agent.lsp.ground import Ground, not_initialized
 from agent.lsp.initialization import answers, initialize_params, settings_of
 from agent.lsp.messages import UnreadableError, plain
 from agent.lsp.places import Project
@@ -52,12 +50,8 @@ from agent.lsp.quirks import (
 from agent.lsp.symbol_index import SymbolIndex
 from agent.wire import printable
 
-NOT_INITIALIZED = "LSP_SERVER_NOT_INITIALIZED"
-CRASHES_MAX = 3
-CRASH_WINDOW_S = 60.0
-"""After more crashes than that in so long, only `start` tries again."""
-PAUSES_S = (0.0, 0.25, 1.0, 2.0)
-"""Before a restart, by how many crashes there were lately."""
+HURRY_S = 1.0, 0.5
+"""For the answer to `shutdown`, and for its exit, when the agent itself is ending."""
 OUTPUT_LIMIT_S = 0.5
 """For what a server wrote before it ended."""
 RETRIED = frozenset({-32801, -32802})
@@ -65,23 +59,6 @@ RETRIED = frozenset({-32801, -32802})
 RETRIES = 3
 DISCOVERED_MAX = 64
 """New files that are opened before a question about all files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What every server is started with.
-
-    Attributes:
-        threads: For what blocks.
-        environment: Returns the environment of new processes.
-        tell: Tells the timeline what happened.
-        configuration: The user's own word.
-    """
-
-    threads: Threads
-    environment: Callable[[], Awaitable[dict[str, str]]]
-    tell: Tell
-    configuration: Configuration
 
 
 class LanguageServer:
@@ -122,7 +99,7 @@ class LanguageServer:
         self._settings: dict[str, object] = {}
         self._client: Client | None = None
         self._opening: asyncio.Task[Client] | None = None
-        self._crashes: deque[float] = deque(maxlen=CRASHES_MAX + 1)
+        self._crashes = Crashes()
         self._burials: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -162,7 +139,7 @@ class LanguageServer:
             AgentError: No server is installed, or none came up.
         """
         if not self._is_healthy():
-            self._crashes.clear()
+            self._crashes.forget()
         await self.ready()
 
     async def ready(self) -> Client:
@@ -228,36 +205,25 @@ class LanguageServer:
         if self._client is not None:
             client = self._client
             if self._is_healthy():
-                await self._say_goodbye(client, hurry=hurry)
+                limits = self.ground.configuration.limits
+                within = HURRY_S if hurry else (limits.shutdown, limits.exit)
+                await client.say_goodbye(*within)
             client.fail(AgentError("the language server was stopped"))
             await client.child.end()
             self._report("stopped", pid=client.child.pid)
         await asyncio.gather(*self._burials)
         await self.disk.aclose()
 
-    async def _say_goodbye(self, client: Client, *, hurry: bool) -> None:
-        limits = self.ground.configuration.limits
-        shutdown_s, exit_s = (1.0, 0.5) if hurry else (limits.shutdown, limits.exit)
-        try:
-            # Without parameters: TypeScript's own server refuses an empty object.
-            await client.ask("shutdown", None, shutdown_s)
-            await client.notify("exit")
-        except AgentError:
-            # It is asked by signals next.
-            return
-        client.child.close_input()
-        await client.child.wait(exit_s)
-
     # -- opening ------------------------------------------------------------------
 
     async def _open(self) -> Client:
-        recent = self._recent_crashes()
-        if recent > CRASHES_MAX:
+        if self._crashes.are_too_many:
             raise AgentError(
-                f"the language server of {self.project.path} crashed {recent} times"
-                f" within {CRASH_WINDOW_S:g} s; start it again: {self.last_error}"
+                f"the language server of {self.project.path} crashed"
+                f" {self._crashes.recent} times within {CRASH_WINDOW_S:g} s;"
+                f" start it again: {self.last_error}"
             )
-        await asyncio.sleep(PAUSES_S[min(recent, len(PAUSES_S) - 1)])
+        await asyncio.sleep(self._crashes.pause_s)
         environment = await self.ground.environment()
         is_there = await self.ground.threads.run(os.path.isdir, self.project.path)
         if not is_there:
@@ -272,8 +238,8 @@ class LanguageServer:
                 return await self._launch(found, environment)
             except (OSError, AgentError, UnreadableError) as error:
                 reasons.append(f"{found.candidate.name}: {error}")
-                self._crashes.append(time.monotonic())
-        raise self._no_server(reasons)
+                self._crashes.note()
+        raise no_server(self.family, reasons)
 
     async def _choices(self, environment: dict[str, str]) -> list[Found]:
         if self.found is not None:
@@ -281,19 +247,6 @@ class LanguageServer:
             return [self.found]
         return await self.ground.threads.run(
             installed, self.family, self.project.path, environment.get("PATH", "")
-        )
-
-    def _no_server(self, reasons: list[str]) -> AgentError:
-        name = self.family.name
-        if reasons:
-            return AgentError(
-                f"no language server for {name} came up: {'; '.join(reasons)}"
-            )
-        tried = ", ".join(each.name for each in self.family.candidates)
-        advice = self.family.candidates[0].install if self.family.candidates else ""
-        return AgentError(
-            f"no language server for {name} is installed; tried: {tried};"
-            f" to install one: {advice}"
         )
 
     async def _launch(self, found: Found, environment: dict[str, str]) -> Client:
@@ -370,14 +323,10 @@ class LanguageServer:
         if client.failure is None or not self._stopped:
             self.last_error = str(client.failure or error)
         if client is self._client and not self._stopped:
-            self._crashes.append(time.monotonic())
+            self._crashes.note()
             self._report("crashed", pid=child.pid, reason=child.ending)
         client.fail(error)
         await child.end()
-
-    def _recent_crashes(self) -> int:
-        since = time.monotonic() - CRASH_WINDOW_S
-        return sum(1 for each in self._crashes if each > since)
 
     def _report(self, what: str, **facts: Fact) -> None:
         """Tell the timeline what has become of it."""
@@ -475,11 +424,3 @@ class LanguageServer:
         """Tell whether it said that it can do something."""
         value = self.capabilities.get(capability)
         return value is not None and value is not False
-
-
-def not_initialized(language: str, project: Project) -> InvalidRequestError:
-    """Return the failure of a question to a server that nobody started."""
-    return InvalidRequestError(
-        f"no {language} language server is started for {project.path}",
-        code=NOT_INITIALIZED,
-    )

@@ -14,8 +14,9 @@ from pathlib import Path
 from tests.bench.clients import Connection, request
 from tests.bench.code_run import median_ms
 from tests.bench.measure import MIB, Bench, Case, Row, at_most
-from tests.clients.environments import NODE, node_with, python_with
+from tests.clients.environments import NODE
 from tests.lsp.conftest import FAKE, install
+from tests.lsp.real_servers import SERVERS
 from tests.support.agent import Agent, running
 
 ASKED = 200
@@ -134,16 +135,9 @@ def servers(bench: Bench) -> Iterator[Row]:
     """Measure real servers: start to first completion, warm completion, memory."""
     python = "import os\nos.path."
     script = "const x = [1]\nx.map().x"
-    for name, language, directory, text in (
-        ("ty", "python", python_with("ty", "0.0.104").parent, python),
-        ("pylsp", "python", python_with("python-lsp-server", "1.15.0").parent, python),
-        (
-            "TypeScript 7",
-            "typescript",
-            node_with("typescript", "7.0.2") / "node_modules/.bin",
-            script,
-        ),
-    ):
+    for real in SERVERS:
+        name, language, directory = real.name, real.language, real.directory()
+        text = python if language == "python" else script
         file = "a.py" if language == "python" else "a.ts"
         first: list[float] = []
         warm: list[float] = []

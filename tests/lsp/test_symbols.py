@@ -189,3 +189,43 @@ def test_answers_are_plain_json(tmp_path: Path) -> None:
 
     assert json.loads(json.dumps(found)) == found
     assert found["location"]["uri"].endswith("/a%20b.py")
+
+
+def test_what_changed_is_all_that_is_looked_at_when_it_is_known(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.py", "b.py", "c.py"):
+        (tmp_path / name).write_text(f"def old_{name[0]}(): ...\ndef same(): ...")
+    index = Index(str(tmp_path))
+    assert index.refresh()
+
+    (tmp_path / "a.py").write_text("def new_a(): ...")
+    (tmp_path / "b.py").write_text("def new_b(): ...")
+    (tmp_path / "c.py").unlink()
+    (tmp_path / "d.py").write_text("def new_d(): ...")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden/e.py").write_text("def new_e(): ...")
+    changed = ["a.py", "c.py", "d.py", ".hidden/e.py", "notes.md", "../out.py"]
+    assert index.refresh([str(tmp_path / each) for each in changed])
+
+    found = {each["name"] for each in index.find("w_")}
+    assert found == {"new_a", "new_d"}
+    assert [each["name"] for each in index.find("old")] == ["old_b"]
+    assert len(index.find("same")) == 1
+
+
+def test_symbols_of_a_project_behind_a_link_are_where_the_caller_says(
+    desk: Desk,
+) -> None:
+    desk.write("a.py", "class Greeter: ...")
+    (desk.agent.work_dir / "link").symlink_to("proj")
+    desk.project = "link"
+    desk.start()
+    path = "/lsp/workspacesymbols?query=G&languageId=python&pathToProject=link"
+
+    [found] = desk.agent.request("GET", path).json()
+
+    link = desk.agent.work_dir / "link/a.py"
+    assert found["location"]["uri"] == f"file://{link}"
+    desk.write("b.py", "class Guest: ...")
+    assert len(desk.agent.request("GET", path).json()) == 2

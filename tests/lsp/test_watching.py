@@ -247,6 +247,13 @@ def watched(desk: Desk) -> list[tuple[str, int]]:
     ]
 
 
+def watches(desk: Desk) -> int:
+    """Return how many watches the agent has."""
+    pid = desk.agent.api_pid()
+    links = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    return links.count("anon_inode:inotify")
+
+
 def test_a_server_hears_of_other_files_before_it_is_asked(desk: Desk) -> None:
     uri = desk.write("a.py", "x")
     lib = desk.root / "lib.py"
@@ -298,14 +305,19 @@ def test_a_server_that_was_restarted_hears_of_changes_too(desk: Desk) -> None:
 
 
 def test_a_stopped_server_leaves_no_watch_behind(desk: Desk) -> None:
-    def watches() -> int:
-        pid = desk.agent.api_pid()
-        links = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
-        return links.count("anon_inode:inotify")
-
-    before = watches()
+    before = watches(desk)
     desk.start()
-    assert watches() == before + 1
+    assert watches(desk) == before + 1
     desk.post("stop")
 
-    assert watches() == before
+    assert watches(desk) == before
+
+
+def test_a_start_that_fails_leaves_no_watch_behind(desk: Desk) -> None:
+    before = watches(desk)
+    desk.behave(initialize="crash")
+
+    for _ in range(2):
+        assert failure(desk.post("start"))[0] == 500
+
+    assert watches(desk) == before

@@ -11,7 +11,7 @@ What does not parse (agents ask while they write) is scanned line by line instea
 
 import ast
 import contextlib
-import heapq
+import itertools
 import json
 import marshal
 import os
@@ -154,6 +154,8 @@ class Index:
         self._root = root
         self._stamps: dict[str, Stamp] = {}
         self._symbols: dict[str, list[Symbol]] = {}
+        # By name, because the same few names stand in file after file.
+        self._places: dict[str, list[str]] = {}
         self._is_whole = False
 
     def refresh(self, changed: list[str] | None = None) -> bool:
@@ -170,7 +172,7 @@ class Index:
             gone = [each for each in changed if each not in found]
         for path in gone:
             self._stamps.pop(path, None)
-            self._symbols.pop(path, None)
+            self._take(path, [])
         stale = [
             path for path, stamp in found.items() if self._stamps.get(path) != stamp
         ]
@@ -179,7 +181,7 @@ class Index:
             parse(stale, until) if len(stale) < FORK_FROM else parse_all(stale, until)
         )
         for path, symbols in parsed:
-            self._symbols[path] = symbols
+            self._take(path, symbols)
             self._stamps[path] = found[path]
         self._is_whole = all(self._stamps.get(path) == found[path] for path in stale)
         return self._is_whole
@@ -189,14 +191,31 @@ class Index:
         lowered = query.lower()
         # Letters in this order, with anything between them.
         loose = re.compile(".*?".join(map(re.escape, lowered)), re.DOTALL)
-        matches = (
-            (rank, len(symbol[0]), symbol[0], path, symbol)
-            for path, symbols in self._symbols.items()
-            for symbol in symbols
-            if (rank := _rank(symbol[0], query, lowered, loose)) is not None
+        ranked = sorted(
+            (rank, len(name), name)
+            for name in self._places
+            if (rank := _rank(name, query, lowered, loose)) is not None
         )
-        best = heapq.nsmallest(RESULTS_MAX, matches)
-        return [_told(path, symbol) for _, _, _, path, symbol in best]
+        return list(itertools.islice(self._told(ranked), RESULTS_MAX))
+
+    def _told(self, ranked: list[tuple[int, int, str]]) -> Iterator[dict[str, Any]]:
+        for _, _, name in ranked:
+            for path in sorted(self._places[name]):
+                for symbol in self._symbols[path]:
+                    if symbol[0] == name:
+                        yield _told(path, symbol)
+
+    def _take(self, path: str, symbols: list[Symbol]) -> None:
+        """Have these be the symbols of a file."""
+        for name in {symbol[0] for symbol in self._symbols.pop(path, [])}:
+            places = self._places[name]
+            places.remove(path)
+            if not places:
+                del self._places[name]
+        if symbols:
+            self._symbols[path] = symbols
+        for name in {symbol[0] for symbol in symbols}:
+            self._places.setdefault(name, []).append(path)
 
     def _look(self, paths: list[str]) -> Iterator[tuple[str, Stamp]]:
         inside = self._root.rstrip("/") + "/"
