@@ -89,6 +89,19 @@ def test_page_of_an_app_reaches_its_own_origin_and_nothing_of_the_agents(
         assert dev.token(app.port) not in text
 
 
+def test_no_page_of_an_app_has_the_agents_origin_where_no_token_is_asked_for(
+    start_agent: StartAgent,
+) -> None:
+    dev = previewed(start_agent, "--no-auth")
+    with serving_app() as app:
+        path = f"/proxy/{app.port}/asked"
+        browsers = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+
+        refused = dev.agent.request("GET", path, headers=browsers, auth=False)
+        assert refused.status == 403
+        assert dev.agent.request("GET", path, auth=False).status == 200
+
+
 LIVE = """<!doctype html><script>
 const told = { events: [] }
 const source = new EventSource("/events")
