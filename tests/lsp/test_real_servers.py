@@ -184,3 +184,30 @@ def test_a_package_that_is_installed_meanwhile_is_found(
     while not works():
         assert time.monotonic() < until
     assert desk.post("stop", 30).status == 200
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_starts_and_stops_leave_neither_processes_nor_descriptors(
+    real: tuple[Desk, Real],
+) -> None:
+    desk, server = real
+    uri = desk.write(server.file, server.text)
+    api = desk.agent.api_pid()
+    descriptors = Path(f"/proc/{api}/fd")
+    times = 100 if server.name in {"ty", "typescript-native"} else 20
+    open_before = 0
+
+    for number in range(times):
+        assert desk.post("start", 60).status == 200
+        query = f"languageId={server.language}&pathToProject=proj&uri={uri}"
+        told = desk.agent.request("GET", f"/lsp/document-symbols?{query}", limit_s=60)
+        assert told.status == 200, told.body
+        running = tree(api)
+        assert running
+        assert desk.post("stop", 30).status == 200
+        assert not [pid for pid in running if alive(pid)]
+        if number == 0:
+            open_before = len(list(descriptors.iterdir()))
+
+    assert len(list(descriptors.iterdir())) <= open_before
