@@ -74,16 +74,19 @@ def run(
 
 def _listen(options: Options) -> list[socket.socket]:
     """Return the listening sockets; the dev command has three."""
-    ports = [options.port]
+    ports = {"--port": options.port}
     if options.is_dev:
-        ports += [options.dev_port, preview_port(options)]
+        ports["--dev-port"] = options.dev_port
+        ports["--preview-port"] = preview_port(options)
     opened: list[socket.socket] = []
-    try:
-        opened.extend(listen(options.host, port) for port in ports)
-    except ListenError:
-        for each in opened:
-            each.close()
-        raise
+    for option, port in ports.items():
+        try:
+            opened.append(listen(options.host, port))
+        except ListenError as error:
+            for each in opened:
+                each.close()
+            hint = f"; another port is taken by {option}" if options.is_dev else ""
+            raise ListenError(f"{error}{hint}") from error
     return opened
 
 

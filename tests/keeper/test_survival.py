@@ -477,6 +477,7 @@ async def test_previews_are_beside_the_dev_port_unless_another_is_said(
 
             told = house.log.read_text()
             assert told.startswith(f"toolbox-agent: cannot listen on 127.0.0.1:{port}")
+            assert "--preview-port" in told
             assert told.count("\n") == 1
 
 

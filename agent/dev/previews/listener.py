@@ -140,7 +140,8 @@ class Previews:
             return preflight_answer(request.headers)
         if visit.has_key and place.has_own_host and opens_page(request):
             return _without_key(request, doorkeeper, visit)
-        if request.headers.get(SKIP_ACTIVITY, "").lower() != "true":
+        skips = request.headers.get(SKIP_ACTIVITY, "").lower() == "true"
+        if visit.caller != "stranger" and not skips:
             sandboxes.touch()
         # Of the original, too: an answer made whole is sent for that.
         request[VISIT] = visit

@@ -300,6 +300,8 @@ async def test_public_previews_need_no_token_but_guarded_ports_do(dev: Dev) -> N
     answer, _ = await ask(dev, "3000-sb-1")
     assert answer.status == 401
     await call(dev, "POST", "/sandbox/sb-1/public/maybe", status=400)
+    assert (await call(dev, "POST", "/sandbox", {"public": True}))["public"] is True
+    assert (await call(dev, "POST", "/sandbox", {}))["public"] is False
 
 
 @pytest.mark.parametrize(
@@ -394,6 +396,7 @@ async def test_visits_count_as_activity_unless_they_say_not(dev: Dev) -> None:
     before = last()
     skip = {"X-Daytona-Skip-Last-Activity-Update": "true"}
     await ask(dev, "3000-sb-1", headers={**AUTH, **skip})
+    await ask(dev, "3000-sb-1")
     assert last() == before
 
     await ask(dev, "3000-sb-1", headers=AUTH)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import re
 import signal
@@ -221,6 +222,19 @@ def test_links_hold_when_the_api_process_is_killed_and_revoked_ones_stay_so(
         assert kept
 
 
+@pytest.mark.parametrize("more", [[], ["Expect: 100-continue"]])
+def test_large_body_arrives_whole(dev: Previewed, more: list[str]) -> None:
+    body = json.dumps("x" * 3_000_000).encode()
+    with serving_app() as app:
+        _, url = sign(dev, app.port)
+        lines = [f"Content-Length: {len(body)}", *more]
+        with visiting(dev, url, *lines, method="POST") as connection:
+            connection.sendall(body)
+
+            assert read_answer(connection).status == 200
+        assert len(app.told.get(timeout=20)) == 3_000_000
+
+
 def test_python_http_server_is_listed_and_read(dev: Previewed) -> None:
     (dev.agent.work_dir / "a file.txt").write_text("content")
     ran = dev.agent.execute(
@@ -275,3 +289,18 @@ def test_streams_are_passed_on_as_they_come(dev: Previewed) -> None:
             while b"data: 2\n\n" not in received:
                 received += peer.recv(4096)
     assert b"text/event-stream" in received
+
+
+def test_open_streams_and_websockets_do_not_keep_the_agent_from_stopping(
+    dev: Previewed,
+) -> None:
+    with serving_app() as app, echoing() as (port, _):
+        stream, socket_url = sign(dev, app.port)[1], sign(dev, port)[1]
+        with (
+            visiting(dev, f"{stream}/events") as events,
+            visiting(dev, socket_url, *UPGRADE) as upgraded,
+        ):
+            for each in (events, upgraded):
+                assert each.recv(9) == b"HTTP/1.1 "
+
+            assert dev.agent.stop() == 0
