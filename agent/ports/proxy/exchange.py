@@ -41,7 +41,7 @@ from agent.ports.proxy.upstream import (
     StaleError,
     Upstream,
 )
-from agent.web.dispatch import close_cleanly
+from agent.web.dispatch import close_cleanly, reset_if_we_die
 from agent.web.guard import Guard
 from agent.web.server import Connection, told_of_the_end
 
@@ -221,14 +221,24 @@ class Exchange:
         if answer.message.code == SWITCHING:
             return await self._switch(upstream, answer)
         length = self._length_to_tell(answer)
-        stays_open = self._stays_open(length, has_body=not _is_empty(answer))
+        has_end = (
+            length.is_chunked or length.exact is not None or self._is_bodiless(answer)
+        )
+        is_sure = not self._expects or self._request.content.is_eof()
+        stays_open = bool(self._request.keep_alive) and has_end and is_sure
         first, headers = await self._answer_lines(answer)
         options = [] if stays_open else [b"Connection: close"]
         if stays_open and not self._is_11:
             options = [b"Connection: keep-alive"]
         relay = _Relay(self, answer_head(first, headers, length, options), length)
-        with self._cut_when_draining(upstream, headers):
-            await self._relay(upstream, relay)
+        try:
+            with self._cut_when_draining(upstream, headers):
+                await self._relay(upstream, relay)
+        except RemoteError:
+            if not has_end:
+                # The connection's end would be taken for the body's, a reset is not.
+                reset_if_we_die(self._request)
+            raise
         return Relayed(answer.message.code, keep_alive=stays_open)
 
     async def _relay(self, upstream: Upstream, relay: "_Relay") -> None:
@@ -254,7 +264,7 @@ class Exchange:
             length = length_of(keyed(message.raw_headers))
         except ValueError as error:
             raise RemoteError(MALFORMED_ANSWER) from error
-        if self._request.method == "HEAD" or message.code in NO_CONTENT:
+        if self._is_bodiless(answer):
             is_told = message.code != NO_CONTENT[0]
             return Length(is_chunked=False, exact=length.exact if is_told else None)
         if length.exact is not None:
@@ -263,10 +273,8 @@ class Exchange:
         # from a broken transfer.
         return Length(is_chunked=self._is_11, exact=None)
 
-    def _stays_open(self, length: Length, *, has_body: bool) -> bool:
-        has_end = length.is_chunked or length.exact is not None or not has_body
-        is_sure = not self._expects or self._request.content.is_eof()
-        return bool(self._request.keep_alive) and has_end and is_sure
+    def _is_bodiless(self, answer: Answer) -> bool:
+        return self._request.method == "HEAD" or answer.message.code in NO_CONTENT
 
     async def _answer_lines(self, answer: Answer) -> tuple[bytes, Headers]:
         """Return the status line and headers as the client is to see them."""
@@ -316,6 +324,11 @@ class Exchange:
             )
             self._connection.hand_over(tunnel)
             await tunnel.join()
+            if upstream.was_cut:
+                reset_if_we_die(self._request)
+                client.abort()
+            else:
+                client.close()
         return Relayed(message.code, keep_alive=False)
 
     def write(self, data: bytes, *, counts: bool = True) -> None:
@@ -400,12 +413,6 @@ def _passed_on(message: RawResponseMessage) -> Headers:
     """Return the headers of an answer that the client is to see as they are."""
     headers = end_to_end(keyed(message.raw_headers))
     return [each for each in headers if each.key not in FRAMING]
-
-
-def _is_empty(answer: Answer) -> bool:
-    return answer.message.code in NO_CONTENT or (
-        answer.body.is_eof() and answer.body.at_eof()
-    )
 
 
 def _peer_of(request: web.Request) -> str:

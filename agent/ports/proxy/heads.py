@@ -37,9 +37,11 @@ HOPS_MAX = 5
 OURS = FRAMING | {b"host", b"x-forwarded-for", HOPS}
 """Said anew to an application."""
 
-MALFORMED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n)|\n[ \t]")
-"""Control characters, lone line ends and folded lines, which the parser lets pass in an
-answer, and which the next reader may take for something else."""
+MALFORMED = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n)|\n[^:\r]*[ \t]"
+)
+"""Control characters, lone line ends, folded lines and names with blanks: the parser lets
+them pass in an answer, and the next reader may take them for something else."""
 
 
 class Length(NamedTuple):

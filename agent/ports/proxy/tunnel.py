@@ -32,10 +32,6 @@ class Tunnel:
             await self._upstream.pour(ToClient(self))
         finally:
             self._upstream.on_room = None
-        if self._upstream.was_cut:
-            self._client.abort()
-        else:
-            self._client.close()
 
     def cut(self) -> None:
         """End it at once: the client is gone, or the agent stops."""

@@ -103,7 +103,7 @@ class Upstream(asyncio.Protocol):
         self.transport = None
         self.was_cut = exc is not None
         if self._raw:
-            if self._sink is not None:
+            if self._sink is not None and exc is None:
                 self._sink.take_end()
             self._end()
         elif self._answer is not None:
