@@ -97,6 +97,7 @@ class LanguageServer:
         if family.index:
             self.index = SymbolIndex(project, ground.threads, ground.environment)
         self._settings: dict[str, object] = {}
+        self._venv: str | None = None
         self._client: Client | None = None
         self._opening: asyncio.Task[Client] | None = None
         self._crashes = Crashes()
@@ -171,12 +172,24 @@ class LanguageServer:
         """
         client = await self.ready()
         await self.disk.tell(client, self.documents)
-        if self.disk.packages:
-            self.disk.packages = False
-            if self.name in SET_UP_FOR_PACKAGES:
-                await client.notify(
-                    "workspace/didChangeConfiguration", {"settings": self._settings}
-                )
+        return await self._see_packages(client) if self.disk.packages else client
+
+    async def _see_packages(self, client: Client) -> Client:
+        """Return the client of a server that knows which packages there are now."""
+        self.disk.packages = False
+        venv = await self.ground.threads.run(virtual_environment, self.project.path)
+        if venv != self._venv and client is self._client:
+            # Which environment is the project's is told at the start only.
+            self._client = None
+            limits = self.ground.configuration.limits
+            await client.say_goodbye(limits.shutdown, limits.exit)
+            client.fail(AgentError("the project has another virtual environment now"))
+            await client.child.end()
+            return await self.ready()
+        if self.name in SET_UP_FOR_PACKAGES:
+            await client.notify(
+                "workspace/didChangeConfiguration", {"settings": self._settings}
+            )
         return client
 
     @property
@@ -298,7 +311,7 @@ class LanguageServer:
         result = plain(await client.ask("initialize", params, limit_s))
         told = result.get("capabilities") if isinstance(result, dict) else None
         self.capabilities = told if isinstance(told, dict) else {}
-        self._settings = settings
+        self._settings, self._venv = settings, venv
         await client.notify("initialized", {})
         if settings:
             await client.notify(
@@ -320,9 +333,8 @@ class LanguageServer:
             await child.said_all(OUTPUT_LIMIT_S)
         words = f": {child.last_words}" if child.last_words else ""
         error = AgentError(f"the language server ended ({child.ending}){words}")
-        if client.failure is None or not self._stopped:
-            self.last_error = str(client.failure or error)
         if client is self._client and not self._stopped:
+            self.last_error = str(client.failure or error)
             self._crashes.note()
             self._report("crashed", pid=child.pid, reason=child.ending)
         client.fail(error)
