@@ -3,7 +3,7 @@
     http://3000-<sandbox or signed token>.localhost:2282/path
     http://127.0.0.1:2282/preview/3000-<sandbox or signed token>/path
 
-Browsers take every name below `localhost` for this machine (RFC 6761 §6.3). Programs ask
+Chromium and Firefox take every name below `localhost` for this machine. Programs ask
 the system's resolver, which may not know such names; they are given the second form,
 from which a browser that opens it is sent on to the first.
 """

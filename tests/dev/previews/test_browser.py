@@ -131,6 +131,51 @@ def test_signed_address_shows_a_page_with_events_and_cookies_of_its_own(
     assert told["cookie"] == "of-the-app=1"
 
 
+READER = """<!doctype html><script>
+async function status(url, init) {
+  try { return (await fetch(url, init)).status } catch (error) { return "refused" }
+}
+async function main() {
+  const shown = { "X-Daytona-Preview-Token": %(token)s, "Content-Type": "text/x" }
+  const init = { headers: shown, credentials: "include" }
+  const told = {
+    known: await status(%(url)s, init),
+    posted: await status(%(url)s + "/told", { ...init, method: "POST", body: "{}" }),
+    signed: await status(%(signed)s),
+    nothing: await status(%(url)s),
+    wrong: await status(%(url)s, { headers: { "X-Daytona-Preview-Token": "wrong" } }),
+  }
+  await fetch("/told", { method: "POST", body: JSON.stringify(told) })
+}
+main()
+</script>"""
+
+
+def test_page_of_another_origin_reads_a_preview_with_its_token_and_not_without(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    dev = previewed(start_agent)
+    with serving_app() as reader, serving_app() as app:
+        path = f"/sandbox/{dev.name}/ports/{app.port}/signed-preview-url"
+        signed = dev.url(app.port, dev.ask("GET", path)["token"])
+        reader.page = READER % {
+            "token": json.dumps(dev.token(app.port)),
+            "url": json.dumps(dev.url(app.port)),
+            "signed": json.dumps(signed),
+        }
+        with browser_at(f"http://127.0.0.1:{reader.port}", tmp_path / "profile"):
+            told = reader.told.get(timeout=WAIT_S)
+
+    assert told == {
+        "known": 200,
+        "posted": 200,
+        "signed": 200,
+        "nothing": "refused",
+        "wrong": "refused",
+    }
+    assert len(app.asked) == 3
+
+
 PROJECT = {
     "index.html": """<!doctype html>
 <script>
