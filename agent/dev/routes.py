@@ -4,6 +4,7 @@ The paths are relative to `/api` on the dev port (contract 70 §12). They are an
 a dispatcher of their own (`front.py`), so no path of theirs exists on the agent's port.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -52,7 +53,8 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     tokens = Tokens(settings, keeper)
     await tokens.open()
     app[EVENTS] = Events()
-    app[ADDRESSES] = Addresses(settings, named=knows_localhost_names())
+    named = await asyncio.to_thread(knows_localhost_names)
+    app[ADDRESSES] = Addresses(settings, named=named)
     app[DOORKEEPER] = Doorkeeper(settings, app[ADDRESSES], tokens)
     app[SANDBOXES] = Sandboxes(
         settings, Environment(keeper), app[EVENTS].publish, app[ADDRESSES], tokens
