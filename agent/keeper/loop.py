@@ -2,8 +2,9 @@
 
 `select.epoll` itself rather than `selectors` on top of it: registering and waiting are
 part of every command's cost, and the agent runs on Linux only. Readiness is level
-triggered; every handler copes with being called for nothing, because a descriptor that
-one handler closes may be another's by the time its event is delivered.
+triggered. A descriptor that one handler closes may be another's by the time its event is
+delivered, and a named pipe that nobody has opened for writing yet would read as one that
+all writers have closed: what was registered in a turn hears of the next turn's events.
 """
 
 import heapq
@@ -50,6 +51,7 @@ class Loop:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._fresh: set[int] = set()
         self._timers: list[Timer] = []
         self._next: deque[Callable[[], None]] = deque()
         self._crowded = CROWDED_TIMERS
@@ -61,6 +63,7 @@ class Loop:
         """Call `handler` whenever `fd` is ready for `events`, hung up, or in error."""
         self._poll.register(fd, events)
         self._handlers[fd] = handler
+        self._fresh.add(fd)
 
     def change(self, fd: int, events: int) -> None:
         """Wait for other events on a descriptor that was added."""
@@ -99,9 +102,10 @@ class Loop:
         """Wait for something to do, and do it."""
         found = self._poll.poll(self._wait_s(), EVENTS_PER_TURN)
         self.ready = max(1, len(found))
+        self._fresh.clear()
         for fd, events in found:
             handler = self._handlers.get(fd)
-            if handler is not None:
+            if handler is not None and fd not in self._fresh:
                 self._guard_handler(fd, handler, events)
         now = time.monotonic()
         while self._timers and self._timers[0].at <= now:

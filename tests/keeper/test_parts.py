@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,45 @@ def test_timers_run_in_order_and_cancelled_ones_not(loop: Loop) -> None:
     loop.run()
 
     assert ran == [1, 2, 3]
+
+
+def test_a_descriptor_does_not_hear_what_was_meant_for_the_one_before(
+    loop: Loop, tmp_path: Path
+) -> None:
+    pipes = [os.pipe(), os.pipe()]
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    heard: list[int] = []
+    fresh = -1
+
+    def replace(_events: int) -> None:
+        nonlocal fresh
+        if fresh >= 0:
+            return
+        # Whichever comes first closes both; the other's event is under way by then.
+        for reader, _ in pipes:
+            loop.remove(reader)
+            os.close(reader)
+        fresh = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        loop.add(fresh, READ, heard.append)
+        spare = os.dup(fresh)
+        loop.add(spare, READ, heard.append)
+        spares.append(spare)
+
+    spares: list[int] = []
+    for reader, writer in pipes:
+        loop.add(reader, READ, replace)
+        os.write(writer, b"x")
+    loop.turn()
+
+    assert {fresh, *spares} == {reader for reader, _ in pipes}
+    assert heard == []
+    with fifo.open("wb"):
+        """Now it has something to tell."""
+    loop.turn()
+    assert heard
+    for fd in (fresh, *spares, *(writer for _, writer in pipes)):
+        os.close(fd)
 
 
 def test_cancelled_timers_do_not_pile_up(loop: Loop) -> None:
