@@ -25,6 +25,8 @@ from tests.bench import (
     interpreter,
     listing,
     lsp,
+    ports,
+    proxy,
     pty,
     requests,
     search,
@@ -51,6 +53,8 @@ CASES: tuple[Case, ...] = (
     *archive.CASES,
     *git.CASES,
     *pty.CASES,
+    *proxy.CASES,
+    *ports.CASES,
     *stall.CASES,
 )
 PACKAGES = {"nginx": "nginx-light", "taskset": "util-linux"}

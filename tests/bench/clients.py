@@ -171,6 +171,35 @@ def throughput(port: int, sent: bytes, connections: int, duration_s: float) -> f
     return done / took_s
 
 
+def streams(port: int, sent: bytes, count: int) -> float:
+    """Take `count` answers at once, to the end of each; return their bytes a second."""
+    poll = select.epoll()
+    sockets: dict[int, socket.socket] = {}
+    for _ in range(count):
+        connection = socket.create_connection(
+            ("127.0.0.1", port), timeout=ANSWER_LIMIT_S
+        )
+        sockets[connection.fileno()] = connection
+        poll.register(connection, select.EPOLLIN)
+    started = time.perf_counter()
+    for connection in sockets.values():
+        connection.sendall(sent)
+    lasts = dict.fromkeys(sockets, b"")
+    size = 0
+    while sockets:
+        for number, _ in poll.poll(ANSWER_LIMIT_S):
+            piece = sockets[number].recv(65536)
+            if not piece:
+                raise ConnectionError("an answer broke off")
+            size += len(piece)
+            lasts[number] = (lasts[number] + piece)[-5:]
+            if lasts[number] == b"0\r\n\r\n":
+                poll.unregister(number)
+                sockets.pop(number).close()
+    poll.close()
+    return size / (time.perf_counter() - started)
+
+
 def wrk(
     port: int,
     target: str,

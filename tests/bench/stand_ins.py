@@ -87,6 +87,20 @@ def nginx(root: Path) -> Iterator[StandIn]:
         yield StandIn(port, running.pid)
 
 
+@contextlib.contextmanager
+def nginx_proxy(root: Path, behind: int) -> Iterator[StandIn]:
+    """Run nginx as a reverse proxy to a port while inside."""
+    port = free_port()
+    text = (LIMITS / "nginx_proxy.conf").read_text()
+    for name, value in (("port", port), ("root", root), ("behind", behind)):
+        text = text.replace(f"@{name}@", str(value))
+    configuration = root / "nginx_proxy.conf"
+    configuration.write_text(text)
+    with process(["nginx", "-c", str(configuration), "-e", "stderr"]) as running:
+        connected(port).close()
+        yield StandIn(port, running.pid)
+
+
 def compiled(source: Path, directory: Path) -> Path:
     """Compile a C program into `directory` and return its path."""
     program = directory / source.stem
