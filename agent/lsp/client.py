@@ -229,6 +229,7 @@ class Client:
         self._failed = asyncio.Event()
         self._child: Child | None = None
         self._line: Line | None = None
+        self._early = bytearray()
         self._framer = Framer()
         self._numbers = itertools.count(1)
 
@@ -237,8 +238,11 @@ class Client:
         self._child = child
 
     def speak(self, line: Line) -> None:
-        """Say what carries the messages, before anything comes."""
+        """Say what carries the messages; those that came before are taken now."""
         self._line = line
+        early = bytes(self._early)
+        self._early.clear()
+        self.received(early)
 
     @property
     def child(self) -> Child:
@@ -264,6 +268,9 @@ class Client:
         """Take bytes from the server's output."""
         if self.failure is not None:
             return
+        if self._line is None:
+            self._early += content
+            return
         try:
             for body in self._framer.feed(content):
                 self.line.take(read(body))
@@ -279,7 +286,8 @@ class Client:
         if self.failure is None:
             self.failure = error
             self._failed.set()
-            self.line.fail(error)
+            if self._line is not None:
+                self._line.fail(error)
 
     async def notify(self, method: str, params: object | None = None) -> None:
         """Send a notification.

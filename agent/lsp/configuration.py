@@ -83,9 +83,6 @@ def read(path: str) -> Configuration:
     Raises:
         AgentError: It cannot be read; the message says where and why.
     """
-    # By the first use: it takes 10 ms.
-    import tomllib  # noqa: PLC0415
-
     try:
         with open(path, "rb") as file:
             text = file.read(FILE_MAX_BYTES).decode()
@@ -93,6 +90,9 @@ def read(path: str) -> Configuration:
         return Configuration()
     except (OSError, UnicodeDecodeError) as error:
         raise AgentError(f"{path}: {error}") from error
+    # By the first file: it takes 10 ms.
+    import tomllib  # noqa: PLC0415
+
     try:
         given = tomllib.loads(text)
         limits = msgspec.convert(given.pop("limits", {}), Limits, strict=False)

@@ -29,6 +29,7 @@ from agent.lsp.client import (
     METHOD_NOT_FOUND,
     Answer,
     Client,
+    Line,
     RefusedError,
     make_line,
 )
@@ -268,9 +269,11 @@ class LanguageServer:
         choice = self.ground.configuration.choice(self.family)
         settings = settings_of(found.candidate.name, venv, choice)
         told: dict[str, Answer] = answers(self.project, settings)
-        client.speak(
-            await self.ground.threads.run(make_line, client.write, told, self._told)
+        # While the server starts, because its first use takes as long as that.
+        line = asyncio.ensure_future(
+            self.ground.threads.run(make_line, client.write, told, self._told)
         )
+        line.add_done_callback(_looked_at)
         command = Command(
             words=found.words,
             cwd=self.project.path,
@@ -283,6 +286,7 @@ class LanguageServer:
         again = self._client is not None
         self._report("restarted" if again else "started", pid=child.pid)
         try:
+            client.speak(await line)
             await self._initialize(client, found, settings, venv)
         except BaseException as error:
             await child.end()
@@ -436,3 +440,9 @@ class LanguageServer:
         """Tell whether it said that it can do something."""
         value = self.capabilities.get(capability)
         return value is not None and value is not False
+
+
+def _looked_at(line: "asyncio.Future[Line]") -> None:
+    """Look at how it ended, for when the server did not start and nobody waits."""
+    if not line.cancelled():
+        line.exception()
