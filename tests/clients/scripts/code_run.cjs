@@ -4,27 +4,14 @@
 
 const { readFileSync } = require("node:fs")
 const path = require("node:path")
-const { createRequire } = require("node:module")
 
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, tellAll } = require("./harness.cjs")
 
 const [, EVERY_CHART] = readFileSync(path.join(__dirname, "charts.py"), "utf8")
   .replace(/\\\n/g, "")
   .match(/EVERY_CHART = """([^]*)"""/)
 
 const plain = (answer) => [answer.exitCode, answer.result]
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) kinds.push(at.name)
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
 
 const scenarios = {
   async python({ daytona }) {
@@ -36,8 +23,8 @@ const scenarios = {
       given: plain(await process.codeRun(show, params)),
       failed: plain(await process.codeRun("import sys; sys.exit(3)")),
       input: plain(await process.codeRun("input()")),
-      timeout: await attempt(() => process.codeRun("import time; time.sleep(60)", undefined, 1)),
-      empty: await attempt(() => process.codeRun("")),
+      timeout: await failure(() => process.codeRun("import time; time.sleep(60)", undefined, 1)),
+      empty: await failure(() => process.codeRun("")),
     }
   },
 
@@ -69,19 +56,4 @@ const scenarios = {
   },
 }
 
-async function main() {
-  const given = JSON.parse(readFileSync(0, "utf8"))
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario({ daytona })
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios)

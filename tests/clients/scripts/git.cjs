@@ -4,32 +4,17 @@
 
 const fsp = require("node:fs/promises")
 const path = require("node:path")
-const { createRequire } = require("node:module")
 
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, given, tellAll } = require("./harness.cjs")
 
 const AUTHOR = ["Ada", "ada@example.test"]
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
-      kinds.push(at.name)
-    }
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
 
 const scenarios = {
   async distant({ git, work, remote, user, password }) {
     const [one, two] = ["one", "two"].map((name) => path.join(work, name))
     const told = {
-      without: await attempt(() => git.clone(remote, one)),
-      wrong: await attempt(() => git.clone(remote, one, undefined, undefined, user, "x")),
+      without: await failure(() => git.clone(remote, one)),
+      wrong: await failure(() => git.clone(remote, one, undefined, undefined, user, "x")),
     }
     for (const each of [one, two]) {
       await git.clone(remote, each, undefined, undefined, user, password)
@@ -59,8 +44,8 @@ const scenarios = {
       await git.commit(where, words, ...AUTHOR)
     }
     await git.push(one, user, password)
-    told.rejected = await attempt(() => git.push(two, user, password))
-    told.diverged = await attempt(() => git.pull(two, user, password))
+    told.rejected = await failure(() => git.push(two, user, password))
+    told.diverged = await failure(() => git.pull(two, user, password))
     return told
   },
 
@@ -77,10 +62,10 @@ const scenarios = {
       both,
       created,
       after: (await git.branches(one)).branches,
-      unknown: await attempt(() => git.checkoutBranch(one, "nope")),
-      taken: await attempt(() => git.createBranch(one, "main")),
-      current: await attempt(() => git.deleteBranch(one, "main")),
-      nowhere: await attempt(() => git.status(path.join(work, "none"))),
+      unknown: await failure(() => git.checkoutBranch(one, "nope")),
+      taken: await failure(() => git.createBranch(one, "main")),
+      current: await failure(() => git.deleteBranch(one, "main")),
+      nowhere: await failure(() => git.status(path.join(work, "none"))),
     }
   },
 
@@ -93,9 +78,9 @@ const scenarios = {
     for (const each of (await git.status(one)).fileStatus) {
       states[each.name] = [each.staging, each.worktree]
     }
-    const unknown = await attempt(() => git.add(one, ["nope"]))
+    const unknown = await failure(() => git.add(one, ["nope"]))
     await git.commit(one, "new", ...AUTHOR)
-    const dirty = await attempt(() => git.commit(one, "nothing", ...AUTHOR))
+    const dirty = await failure(() => git.commit(one, "nothing", ...AUTHOR))
     return { states, unknown, dirty }
   },
 
@@ -123,8 +108,8 @@ const scenarios = {
       user: await git.getConfig("user.name"),
       value: await git.getConfig("a.b", "local", made),
       unset: (await git.getConfig("not.set")) ?? null,
-      again: await attempt(() => git.init(made)),
-      mode: await attempt(() => git.reset(made, "wild")),
+      again: await failure(() => git.init(made)),
+      mode: await failure(() => git.reset(made, "wild")),
     }
     await git.dangerouslyAuthenticate(user, password, remote.split("/")[2], "http")
     const three = path.join(work, "three")
@@ -134,22 +119,4 @@ const scenarios = {
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const { git } = await daytona.create()
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario({ git, ...given })
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios, async (daytona) => ({ git: (await daytona.create()).git, ...given }))

@@ -3,28 +3,13 @@
 
 "use strict"
 
-const path = require("node:path")
-const { createRequire } = require("node:module")
-
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, tellAll } = require("./harness.cjs")
 
 const plain = ({ stdout, stderr, error }) => [
   stdout,
   stderr,
   error ? [error.name, error.value, error.traceback] : null,
 ]
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) kinds.push(at.name)
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
 
 const scenarios = {
   async running({ interpreter }) {
@@ -55,13 +40,13 @@ const scenarios = {
     const run = (code, options) => interpreter.runCode(code, options)
     await run("import os, time")
     const started = Date.now()
-    const late = await attempt(() => run("y = 1\ntime.sleep(60)", { timeout: 1 }))
+    const late = await failure(() => run("y = 1\ntime.sleep(60)", { timeout: 1 }))
     const took = Date.now() - started
     return {
       late,
       "in time": took < 5000,
       kept: plain(await run("print(y)")),
-      died: await attempt(() => run("os._exit(3)")),
+      died: await failure(() => run("os._exit(3)")),
       fresh: plain(await run("print('y' in globals())")),
     }
   },
@@ -78,29 +63,11 @@ const scenarios = {
       listed: listed.map((each) => [each.id === context.id, each.cwd, each.active, each.language]),
       created: Boolean(context.createdAt),
       after: (await interpreter.listContexts()).length,
-      gone: await attempt(() => interpreter.runCode("1", { context })),
-      "deleted twice": await attempt(() => interpreter.deleteContext(context)),
-      "bad cwd": await attempt(() => interpreter.createContext("/no/such")),
+      gone: await failure(() => interpreter.runCode("1", { context })),
+      "deleted twice": await failure(() => interpreter.deleteContext(context)),
+      "bad cwd": await failure(() => interpreter.createContext("/no/such")),
     }
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const { codeInterpreter } = await daytona.create()
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario({ interpreter: codeInterpreter })
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios, async (daytona) => ({ interpreter: (await daytona.create()).codeInterpreter }))

@@ -6,10 +6,8 @@ const { createHash } = require("node:crypto")
 const fsp = require("node:fs/promises")
 const path = require("node:path")
 const { Readable } = require("node:stream")
-const { createRequire } = require("node:module")
 
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { Daytona, failure, given, tellAll } = require("./harness.cjs")
 
 const LARGE = Buffer.alloc(24 * 1024 * 1024, "0123456789abcdef-")
 const SEARCHED = {
@@ -26,19 +24,6 @@ async function every(values) {
   const found = []
   for await (const each of values) found.push(each)
   return found
-}
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
-      kinds.push(at.name)
-    }
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
 }
 
 const scenarios = {
@@ -70,7 +55,7 @@ const scenarios = {
       all: await ids(),
       fitting: await ids({ labels: { team: "blue" }, states: ["stopped", "started"] }),
       others: await ids({ labels: { team: "red" } }),
-      missing: await attempt(() => daytona.get("no-such-sandbox")),
+      missing: await failure(() => daytona.get("no-such-sandbox")),
     }
   },
 
@@ -130,7 +115,7 @@ const scenarios = {
         sent.every((each, index) => index === 0 || each >= sent[index - 1]),
         sent.at(-1) === LARGE.length,
       ],
-      partly: await attempt(() =>
+      partly: await failure(() =>
         sandbox.fs.uploadFiles([
           { source: Buffer.from("bad"), destination: "/dev/null/bad" },
           { source: Buffer.from("good"), destination: "good" },
@@ -171,8 +156,8 @@ const scenarios = {
       "bulk failures": several
         .slice(2)
         .map((each) => [each.errorDetails.statusCode, each.errorDetails.code]),
-      missing: await attempt(() => sandbox.fs.downloadFile("down/missing")),
-      "missing stream": await attempt(async () =>
+      missing: await failure(() => sandbox.fs.downloadFile("down/missing")),
+      "missing stream": await failure(async () =>
         every(await sandbox.fs.downloadFileStream("down/missing")),
       ),
     }
@@ -191,8 +176,8 @@ const scenarios = {
       named: named.files,
       replaced: replaced.map((each) => [each.file, each.success, Boolean(each.error)]),
       after: await fsp.readFile(path.join(work, "search/a.txt"), "utf8"),
-      missing: await attempt(() => fs.findFiles("nowhere", "needle")),
-      "missing names": await attempt(() => fs.searchFiles("nowhere", "*")),
+      missing: await failure(() => fs.findFiles("nowhere", "needle")),
+      "missing names": await failure(() => fs.searchFiles("nowhere", "*")),
     }
   },
 
@@ -206,10 +191,10 @@ const scenarios = {
     const leaf = await fs.getFileDetails("tree/leaf")
     const inner = await fs.getFileDetails("tree/inner")
     await fs.moveFiles("tree/inner/deep", "tree/moved")
-    const taken = await attempt(() => fs.moveFiles("tree/leaf", "tree/moved"))
+    const taken = await failure(() => fs.moveFiles("tree/leaf", "tree/moved"))
     await fs.setFilePermissions("tree/moved", { mode: "1711" })
     const moved = await fsp.stat(path.join(work, "tree/moved"))
-    const refused = await attempt(() => fs.deleteFile("tree/inner"))
+    const refused = await failure(() => fs.deleteFile("tree/inner"))
     await fs.deleteFile("tree/leaf")
     const afterFile = (await fs.listFiles("tree")).map((each) => each.name)
     await fs.deleteFile("tree", true)
@@ -220,15 +205,15 @@ const scenarios = {
       inner: [inner.isDir, inner.permissions, inner.mode],
       moved: `0o${moved.mode.toString(8)}`,
       taken,
-      "move of none": await attempt(() => fs.moveFiles("tree/none", "other")),
-      "mode of none": await attempt(() => fs.setFilePermissions("none", { mode: "600" })),
-      "bad mode": await attempt(() => fs.setFilePermissions(".", { mode: "rwx" })),
+      "move of none": await failure(() => fs.moveFiles("tree/none", "other")),
+      "mode of none": await failure(() => fs.setFilePermissions("none", { mode: "600" })),
+      "bad mode": await failure(() => fs.setFilePermissions(".", { mode: "rwx" })),
       refused,
       "after file": afterFile,
       "after tree": await exists(path.join(work, "tree")),
-      missing: await attempt(() => fs.getFileDetails("tree/leaf")),
-      denied: await attempt(() => fs.deleteFile("/proc/version")),
-      "not a directory": await attempt(() => fs.listFiles("/proc/version")),
+      missing: await failure(() => fs.getFileDetails("tree/leaf")),
+      denied: await failure(() => fs.deleteFile("/proc/version")),
+      "not a directory": await failure(() => fs.listFiles("/proc/version")),
     }
   },
 
@@ -240,7 +225,7 @@ const scenarios = {
     const lives = await exists(`/proc/${parseInt(background.result)}`)
     process.kill(parseInt(background.result), "SIGKILL")
     started = Date.now()
-    const timeout = await attempt(() => run("sleep 60", undefined, undefined, 1))
+    const timeout = await failure(() => run("sleep 60", undefined, undefined, 1))
     const timeoutMs = Date.now() - started
     const codes = []
     for (const code of [0, 1, 42, 255]) codes.push((await run(`exit ${code}`)).exitCode)
@@ -257,7 +242,7 @@ const scenarios = {
       background: [background.exitCode, backgroundMs < 5000, lives],
       timeout,
       "timeout in time": timeoutMs < 6000,
-      blank: await attempt(() => run("   ")),
+      blank: await failure(() => run("   ")),
     }
   },
 
@@ -322,11 +307,11 @@ const scenarios = {
   async refused({ daytona, sandbox, api }) {
     const stranger = new Daytona({ apiKey: "wrong", apiUrl: api, target: "local" })
     const told = {
-      "wrong key": await attempt(() => stranger.get("workshop")),
-      history: await attempt(() => sandbox.getMetrics()),
-      snapshot: await attempt(() => sandbox.createSnapshot("s")),
-      fork: await attempt(() => sandbox.fork()),
-      image: await attempt(() => daytona.create({ image: "debian:12.9" })),
+      "wrong key": await failure(() => stranger.get("workshop")),
+      history: await failure(() => sandbox.getMetrics()),
+      snapshot: await failure(() => sandbox.createSnapshot("s")),
+      fork: await failure(() => sandbox.fork()),
+      image: await failure(() => daytona.create({ image: "debian:12.9" })),
     }
     await stranger[Symbol.asyncDispose]()
     return told
@@ -357,7 +342,7 @@ const scenarios = {
     told.deleted = sandbox.state
     told.after = (await daytona.get(sandbox.id)).state
     told.listed = await ids()
-    told.start = await attempt(() => sandbox.start())
+    told.start = await failure(() => sandbox.start())
     const again = await daytona.create()
     told.again = [again.state, again.id === sandbox.id, again.labels]
     const show = 'printf %s "${GIVEN_AT_CREATE-unset}"'
@@ -366,22 +351,7 @@ const scenarios = {
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      const sandbox = name === "create" ? undefined : await daytona.get("workshop")
-      outcomes[name] = await scenario({ daytona, sandbox, ...given })
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios, async (daytona, name) => {
+  const sandbox = name === "create" ? undefined : await daytona.get("workshop")
+  return { daytona, sandbox, ...given }
+})

@@ -2,27 +2,10 @@
 
 "use strict"
 
-const { readFileSync } = require("node:fs")
-const path = require("node:path")
-const { createRequire } = require("node:module")
+const { failure, given, tellAll } = require("./harness.cjs")
 
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
-
-const given = JSON.parse(readFileSync(0, "utf8"))
 const FOLDER = "e2e-lsp-project"
 const { text: TEXT, file: FILE, language: LANGUAGE } = given
-
-async function failure(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) kinds.push(at.name)
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
 
 async function prepared(daytona, language = LANGUAGE) {
   const sandbox = await daytona.create()
@@ -81,18 +64,4 @@ const scenarios = {
   },
 }
 
-async function main() {
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario(daytona)
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios, (daytona) => daytona)

@@ -4,10 +4,8 @@
 
 const fs = require("node:fs")
 const path = require("node:path")
-const { createRequire } = require("node:module")
 
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, given, tellAll } = require("./harness.cjs")
 
 const APP = fs.readFileSync(path.join(__dirname, "shown.py"), "utf8")
 const START =
@@ -17,19 +15,6 @@ const EXPIRY_LIMIT_MS = 10000
 async function get(url, headers = {}) {
   const answer = await fetch(url, { headers, redirect: "manual" })
   return [answer.status, answer.ok ? await answer.json() : await answer.text()]
-}
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
-      kinds.push(at.name)
-    }
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
 }
 
 const scenarios = {
@@ -60,29 +45,19 @@ const scenarios = {
     while ((told.expired = (await get(short.url))[0]) === 200 && Date.now() < ends) {
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
-    told.toolbox = await attempt(() => sandbox.getSignedPreviewUrl(2280))
+    told.toolbox = await failure(() => sandbox.getSignedPreviewUrl(2280))
     return told
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
+async function open(daytona) {
   const sandbox = await daytona.create()
   const ran = await sandbox.process.executeCommand(START, undefined, { APP })
-  const port = Number(ran.result)
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario({ sandbox, port, key: given.key })
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
+  return { sandbox, port: Number(ran.result), key: given.key }
 }
 
-main()
+let opened
+tellAll(scenarios, async (daytona) => {
+  opened ??= await open(daytona)
+  return opened
+})

@@ -2,27 +2,10 @@
 
 "use strict"
 
-const path = require("node:path")
-const { createRequire } = require("node:module")
-
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, tellAll } = require("./harness.cjs")
 
 const LONG =
   "i=0; while [ $i -lt 20000 ]; do echo é漢🙂 $i; i=$((i+1)); done; echo bad >&2"
-
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
-      kinds.push(at.name)
-    }
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
 
 // The two callbacks of a follower, and what they were given.
 class Heard {
@@ -58,7 +41,7 @@ const scenarios = {
     const told = await box.getSession("a ü-b")
     const listed = await box.listSessions()
     const command = await box.getSessionCommand("a ü-b", second.cmdId)
-    const taken = await attempt(() => box.createSession("a ü-b"))
+    const taken = await failure(() => box.createSession("a ü-b"))
     await box.deleteSession("a ü-b")
     return {
       made: [made.sessionId, made.commands],
@@ -68,7 +51,7 @@ const scenarios = {
       listed: listed.map((each) => each.sessionId),
       command: [command.id === second.cmdId, command.exitCode],
       taken,
-      deleted: await attempt(() => box.getSession("a ü-b")),
+      deleted: await failure(() => box.getSession("a ü-b")),
       after: (await box.listSessions()).map((each) => each.sessionId),
     }
   },
@@ -150,37 +133,20 @@ const scenarios = {
     })
     await box.sendSessionCommandInput("failing", ended.cmdId, "")
     await Heard.follow(box, "failing", ended.cmdId)
-    const late = await attempt(() => box.sendSessionCommandInput("failing", ended.cmdId, "late"))
+    const late = await failure(() => box.sendSessionCommandInput("failing", ended.cmdId, "late"))
     const last = await box.executeSessionCommand("failing", { command: "exit 5" })
     const never = { command: "echo never" }
     return {
       late,
       last: last.exitCode,
-      dead: await attempt(() => box.executeSessionCommand("failing", never)),
-      unknown: await attempt(() => box.executeSessionCommand("none", never)),
-      "unknown command": await attempt(() => box.getSessionCommand("failing", "none")),
-      "unknown follow": await attempt(() => Heard.follow(box, "failing", "none")),
-      blank: await attempt(() => box.executeSessionCommand("failing", { command: " " })),
-      reserved: await attempt(() => box.createSession("entrypoint")),
+      dead: await failure(() => box.executeSessionCommand("failing", never)),
+      unknown: await failure(() => box.executeSessionCommand("none", never)),
+      "unknown command": await failure(() => box.getSessionCommand("failing", "none")),
+      "unknown follow": await failure(() => Heard.follow(box, "failing", "none")),
+      blank: await failure(() => box.executeSessionCommand("failing", { command: " " })),
+      reserved: await failure(() => box.createSession("entrypoint")),
     }
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario((await daytona.create()).process)
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-}
-
-main()
+tellAll(scenarios, async (daytona) => (await daytona.create()).process)

@@ -2,11 +2,7 @@
 
 "use strict"
 
-const path = require("node:path")
-const { createRequire } = require("node:module")
-
-// The client lives in an environment of its own, which is the working directory.
-const { Daytona } = createRequire(path.join(process.cwd(), "x.js"))("@daytonaio/sdk")
+const { failure, tellAll } = require("./harness.cjs")
 
 class Terminal {
   constructor() {
@@ -46,19 +42,6 @@ class Terminal {
   }
 }
 
-async function attempt(call) {
-  try {
-    await call()
-  } catch (error) {
-    const kinds = []
-    for (let at = error.constructor; at && at.name; at = Object.getPrototypeOf(at)) {
-      kinds.push(at.name)
-    }
-    return { kinds, status: error.statusCode ?? null, code: error.code ?? null, message: error.message }
-  }
-  throw new Error("it did not fail")
-}
-
 const scenarios = {
   async session(sandbox) {
     const terminal = await Terminal.create(sandbox, "main", {
@@ -71,7 +54,7 @@ const scenarios = {
     await terminal.until("first")
     const info = await sandbox.process.getPtySessionInfo("main")
     const listed = await sandbox.process.listPtySessions()
-    const taken = await attempt(() => Terminal.create(sandbox, "main"))
+    const taken = await failure(() => Terminal.create(sandbox, "main"))
     await terminal.handle.resize(132, 44)
     await terminal.type("stty size; echo se''cond; exit 7\n")
     const ended = await terminal.end()
@@ -82,7 +65,7 @@ const scenarios = {
       listed: listed.map((each) => each.id),
       taken,
       ended,
-      after: await attempt(() => sandbox.process.getPtySessionInfo("main")),
+      after: await failure(() => sandbox.process.getPtySessionInfo("main")),
     }
   },
 
@@ -120,27 +103,8 @@ const scenarios = {
     await terminal.until("missed")
     await terminal.type("exit\n")
     const ended = await terminal.end()
-    return { ended, unknown: await attempt(() => Terminal.connect(sandbox, "nobody")) }
+    return { ended, unknown: await failure(() => Terminal.connect(sandbox, "nobody")) }
   },
 }
 
-async function main() {
-  let text = ""
-  for await (const chunk of process.stdin) text += chunk
-  const given = JSON.parse(text)
-  const daytona = new Daytona({ apiKey: given.key, apiUrl: given.api, target: "local" })
-  const sandbox = await daytona.create()
-  const outcomes = {}
-  for (const [name, scenario] of Object.entries(scenarios)) {
-    try {
-      outcomes[name] = await scenario(sandbox)
-    } catch (error) {
-      outcomes[name] = { raised: String(error.stack) }
-    }
-  }
-  process.stdout.write("\n" + JSON.stringify(outcomes))
-  await daytona[Symbol.asyncDispose]()
-  process.exit(0)
-}
-
-main()
+tellAll(scenarios, (daytona) => daytona.create()).then(() => process.exit(0))
