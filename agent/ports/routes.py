@@ -41,7 +41,7 @@ PORTS = web.AppKey("ports", Ports)
 async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with, and close it."""
     own = inodes_of(app[KEEPER].listeners)
-    watch = PortWatch(partial(_open_ports, own))
+    watch = PortWatch(partial(_open_ports, own), tell=app[KEEPER].tell)
     app[PORTS] = Ports(own, watch)
     yield
     await watch.aclose()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from agent.keeper.client import Tell
 from agent.ports.models import PortEvent
 
 PERIOD_S = 0.5
@@ -77,9 +78,13 @@ class PortWatch:
     Args:
         read: Returns the open ports; called in a thread.
         period_s: Time between two looks.
+        tell: Tells the timeline what was found.
     """
 
-    def __init__(self, read: ReadPorts, period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self, read: ReadPorts, period_s: float = PERIOD_S, tell: Tell | None = None
+    ) -> None:
+        self._tell = tell
         self._read = read
         self._period_s = period_s
         self._followers: set[Follower] = set()
@@ -126,6 +131,14 @@ class PortWatch:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
 
+    def _report(self, before: set[int], after: set[int]) -> None:
+        """Tell the timeline once, however many follow."""
+        if self._tell is not None:
+            for port in sorted(before - after):
+                self._tell("port.closed", port=port)
+            for port in sorted(after - before):
+                self._tell("port.opened", port=port)
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._period_s)
@@ -135,6 +148,8 @@ class PortWatch:
                 # Out of descriptors, say: the next look may do better.
                 continue
             if ports != self._ports:
+                if self._ports is not None:
+                    self._report(set(self._ports), set(ports))
                 self._ports = ports
                 for follower in self._followers:
                     follower.note()

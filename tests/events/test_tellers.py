@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,19 @@ async def test_a_watch_is_told_while_it_lasts(client: Client) -> None:
     assert closed is not None
     assert (opened["type"], opened["path"]) == ("watch.opened", ".")
     assert (closed["type"], closed["path"]) == ("watch.closed", ".")
+
+
+async def test_ports_are_told_while_somebody_watches_them(client: Client) -> None:
+    url = f"{client.agent.url}/port/watch"
+    async with client.follow(types="port.*") as stream, client.session.get(url) as seen:
+        await stream.next()
+        await seen.content.readline()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            opened = await stream.until(lambda said: said["port"] == port)
+        closed = await stream.until(lambda said: said["port"] == port)
+
+    assert (opened[-1]["type"], closed[-1]["type"]) == ("port.opened", "port.closed")
 
 
 async def test_terminals_and_contexts_are_told_by_their_ids(client: Client) -> None:
