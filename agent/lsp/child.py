@@ -8,6 +8,7 @@ that its number stays that of its session for as long as something of it is look
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import select
 import signal
@@ -23,6 +24,9 @@ from agent.keeper import tree
 
 STDERR_TAIL_BYTES = 64 * 1024
 """Of what a server says about itself, the last line of which says why it ended."""
+TRACE_LINES = 40
+"""At the end of it, which may follow the line that says why."""
+_FAILURE = re.compile(r"(\w*error|fatal|panic)\b", re.IGNORECASE)
 INPUT_MAX_BYTES = 64 * 1024 * 1024
 """Waiting to be read by a server; one with more of it has stopped reading."""
 MARK = "LANGUAGE_SERVER_MARK"
@@ -168,10 +172,12 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        """The last line on stderr that is not empty."""
+        """The last line on stderr that is not empty; before a trace, what it is of."""
         text = self._stderr.decode("utf-8", "replace")
-        lines = [line.strip() for line in text.splitlines()]
-        return next((line for line in reversed(lines) if line), "")[:500]
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        said = (line for line in reversed(lines[-TRACE_LINES:]) if _FAILURE.match(line))
+        return next(said, last)[:500]
 
     async def said_all(self, limit_s: float) -> None:
         """Wait for the end of its output, which its children may hold open."""

@@ -37,19 +37,21 @@ class Disk:
         self._watch = Watch(project.path, self._suffixes)
         self._threads = threads
         self._begun = False
+        self._is_over = False
         # One at a time, or a question could overtake what it is to be told.
         self._lock = asyncio.Lock()
 
     async def begin(self) -> None:
         """Take in what there is, once."""
         async with self._lock:
-            if not self._begun:
+            if not self._begun and not self._is_over:
                 await self._threads.run(self._watch.begin)
                 self._begun = True
 
     async def aclose(self) -> None:
         """Watch no more."""
         async with self._lock:
+            self._is_over = True
             self._watch.close()
 
     async def tell(self, client: Client, documents: Documents) -> None:
@@ -61,6 +63,9 @@ class Disk:
         if not self._lock.locked() and self._watch.is_quiet():
             return
         async with self._lock:
+            # A question that came before the end would begin to watch again.
+            if self._is_over:
+                return
             changes = await self._threads.run(self._watch.changes)
             if not changes:
                 return

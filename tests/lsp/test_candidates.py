@@ -181,6 +181,16 @@ def test_when_the_best_does_not_come_up_the_next_is_tried(desk: Desk) -> None:
     assert desk.labels(uri) == ["x"]
 
 
+def test_a_server_that_ends_with_a_trace_is_told_by_what_it_is_of(desk: Desk) -> None:
+    directory = desk.agent.work_dir.parent.parent / "bin"
+    said = "loading\\nerror: no such toolchain\\n\\n  0: main\\n  1: <unknown>\\n"
+    program(directory / "ty").write_text(f"#!/bin/sh\nprintf '{said}' >&2; exit 1\n")
+
+    _, _, message = failure(desk.post("start"))
+
+    assert message.endswith("ended (exit code 1): error: no such toolchain")
+
+
 def test_the_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path) -> None:
     program(tmp_path / "bin/basedpyright-langserver")
     program(tmp_path / "bin/pylsp")
