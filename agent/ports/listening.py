@@ -1,7 +1,8 @@
-"""Who listens, as the kernel's own tables say (man 5 proc, /proc/net/tcp).
+"""Who listens, as the kernel says when somebody asks.
 
-They are read when somebody asks. A connection to find out would be seen by the server,
-and would miss one that is busy.
+It is asked for what listens; where that is not allowed, its tables of all sockets are read
+(man 5 proc, /proc/net/tcp). A connection to find out would be seen by the server, and
+would miss one that is busy.
 """
 
 import contextlib
@@ -9,12 +10,12 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from agent import wire
 from agent.ports.models import ListeningSocket
+from agent.ports.sock_diag import Listening, ask
 
 PROC = Path("/proc")
 
@@ -28,24 +29,23 @@ SOCKET = re.compile(r"socket:\[(\d+)\]")
 COMMAND_MAX_CHARACTERS = 4096
 
 
-class Listening(NamedTuple):
-    """One socket that waits for connections."""
-
-    port: int
-    address: bytes
-    """As the kernel's table has it."""
-    inode: int
-
-
-def listening(proc: Path = PROC) -> list[Listening]:
+def listening(ask_kernel: Callable[[], list[Listening]] = ask) -> list[Listening]:
     """Return every TCP socket of the sandbox that waits for connections."""
+    try:
+        return ask_kernel()
+    except OSError:
+        return in_tables()
+
+
+def in_tables(proc: Path = PROC) -> list[Listening]:
+    """Return the same, from the tables."""
     found = []
     for name in ("tcp", "tcp6"):
         # Where there is no IPv6 there is no table of it.
         with contextlib.suppress(FileNotFoundError):
             table = (proc / "net" / name).read_bytes()
             found += [
-                Listening(int(port, 16), address, int(inode))
+                Listening(int(port, 16), address_of(address), int(inode))
                 for address, port, inode in LISTENING.findall(table)
             ]
     return found
@@ -70,7 +70,7 @@ def describe(
     return [
         ListeningSocket(
             port=each.port,
-            address=address_of(each.address),
+            address=each.address,
             pid=owners.get(each.inode),
             command=_command(proc, owners.get(each.inode)),
         )

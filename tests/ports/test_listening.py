@@ -4,17 +4,23 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from agent.ports.listening import (
-    address_of,
     describe,
+    in_tables,
     inodes_of,
     listening,
     ports_of,
 )
+from agent.ports.sock_diag import Listening, ask
+
+Source = Callable[[], list[Listening]]
+SOURCES = [ask, in_tables]
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -36,19 +42,21 @@ TABLE = """\
         (socket.AF_INET6, "::"),
     ],
 )
+@pytest.mark.parametrize("source", SOURCES)
 def test_a_listener_on_any_address_is_found(
-    family: socket.AddressFamily, address: str
+    family: socket.AddressFamily, address: str, source: Source
 ) -> None:
     with socket.create_server((address, 0), family=family) as server:
         port = server.getsockname()[1]
         inodes = inodes_of([server])
-        found = [each for each in listening() if each.port == port]
+        found = [each for each in source() if each.port == port]
 
         assert {each.inode for each in found} == inodes
-        assert [address_of(each.address) for each in found] == [address]
+        assert [each.address for each in found] == [address]
 
 
-def test_what_does_not_listen_is_not_in_use() -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_does_not_listen_is_not_in_use(source: Source) -> None:
     with (
         socket.socket() as bound,
         socket.socket(type=socket.SOCK_DGRAM) as datagrams,
@@ -57,11 +65,32 @@ def test_what_does_not_listen_is_not_in_use() -> None:
     ):
         bound.bind(("127.0.0.1", 0))
         datagrams.bind(("127.0.0.1", 0))
-        ports = ports_of(listening(), NOBODY)
+        ports = ports_of(source(), NOBODY)
 
         assert server.getsockname()[1] in ports
         for other in (bound, datagrams, connected):
             assert other.getsockname()[1] not in ports
+
+
+def test_more_listeners_than_one_answer_holds_are_all_found() -> None:
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for _ in range(600)
+        ]
+        found = {each.inode for each in ask()}
+
+        assert inodes_of(servers) <= found
+
+
+def test_where_the_kernel_may_not_be_asked_its_tables_are_read() -> None:
+    def refusing() -> list[Listening]:
+        raise PermissionError
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ports = ports_of(listening(refusing), NOBODY)
+
+        assert server.getsockname()[1] in ports
 
 
 def test_a_closed_listener_is_gone_at_once() -> None:
@@ -76,7 +105,7 @@ def test_a_port_is_listed_once_and_in_order(tmp_path: Path) -> None:
     (tmp_path / "net/tcp").write_text(TABLE)
     (tmp_path / "net/tcp6").write_text(TABLE)
 
-    found = listening(tmp_path)
+    found = in_tables(tmp_path)
 
     assert [each.inode for each in found] == [111, 444, 111, 444]
     assert ports_of(found, NOBODY) == [3000, 8080]
@@ -87,7 +116,7 @@ def test_a_system_without_ipv6_has_its_ports_still(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     (tmp_path / "net/tcp").write_text(TABLE)
 
-    assert ports_of(listening(tmp_path), NOBODY) == [3000, 8080]
+    assert ports_of(in_tables(tmp_path), NOBODY) == [3000, 8080]
 
 
 def test_the_process_that_listens_is_named() -> None:
@@ -137,7 +166,7 @@ def test_a_socket_of_nobody_we_can_see_has_no_process(tmp_path: Path) -> None:
     (tmp_path / "net/tcp").write_text(TABLE)
     (tmp_path / "7").mkdir()
 
-    found = describe(listening(tmp_path), NOBODY, tmp_path)
+    found = describe(in_tables(tmp_path), NOBODY, tmp_path)
 
     assert [(each.port, each.pid, each.command) for each in found] == [
         (3000, None, None),
