@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -321,3 +322,63 @@ def test_a_start_that_fails_leaves_no_watch_behind(desk: Desk) -> None:
         assert failure(desk.post("start"))[0] == 500
 
     assert watches(desk) == before
+
+
+def sources(root: Path) -> dict[str, str]:
+    """Return what is in the files that count."""
+    return {
+        os.path.relpath(each, root): each.read_text()
+        for each in root.rglob("*.py")
+        if each.is_file() and not any(p.startswith(".") for p in each.parts[-4:])
+    }
+
+
+def disturb(root: Path, random: Random) -> None:  # noqa: C901 - one list of deeds
+    """Do something to some file or directory."""
+    places = [root, *(each for each in root.rglob("*") if each.is_dir())]
+    files = [each for each in root.rglob("*.py") if each.is_file()]
+    place, name = random.choice(places), random.choice("abcd")
+    match random.randrange(8):
+        case 0 | 1:
+            (place / f"{name}.py").write_text(str(random.random()))
+        case 2 if files:
+            random.choice(files).write_text(random.choice("xyz"))
+        case 3 if files:
+            random.choice(files).unlink()
+        case 4 if files:
+            random.choice(files).replace(place / f"{name}.py")
+        case 5 if len(place.relative_to(root).parts) < 3:
+            (place / name).mkdir(exist_ok=True)
+        case 6 if place != root:
+            shutil.rmtree(place)
+        case 7 if place != root:
+            target = random.choice(places)
+            inside = target == place or place in target.parents
+            if not inside and not (target / name).exists():
+                place.rename(target / name)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_what_is_told_leads_to_what_is_there(
+    root: Path, watching: Watching, seed: int
+) -> None:
+    random = Random(seed)
+    watch = watching()
+    before = sources(root)
+    known = set(before)
+
+    for _ in range(60):
+        for _ in range(random.randrange(1, 6)):
+            disturb(root, random)
+        changes = told(watch, root)
+        now = sources(root)
+        for path, kind in changes.items():
+            assert (path in known) == (kind != CREATED), path
+            known = known - {path} if kind == DELETED else known | {path}
+        assert known == set(now)
+        for path, content in now.items():
+            if path in before and before[path] != content:
+                assert path in changes
+        before = now
+    assert told(watch, root) == {}
+    assert watch.is_quiet()
