@@ -261,7 +261,7 @@ class Exchange:
         """
         message = answer.message
         try:
-            length = length_of(keyed(message.raw_headers))
+            length = length_of(answer.headers)
         except ValueError as error:
             raise RemoteError(MALFORMED_ANSWER) from error
         if self._is_bodiless(answer):
@@ -280,7 +280,7 @@ class Exchange:
         """Return the status line and headers as the client is to see them."""
         message = answer.message
         first = status_line(message.code, message.reason)
-        headers = _passed_on(message)
+        headers = _passed_on(answer.headers)
         signal = self._request.app.on_response_prepare
         if not signal:
             return first, headers
@@ -300,7 +300,8 @@ class Exchange:
         if self._is_11:
             first = status_line(message.code, message.reason)
             none = Length(is_chunked=False, exact=None)
-            self.write(answer_head(first, _passed_on(message), none, ()), counts=False)
+            headers = _passed_on(keyed(message.raw_headers))
+            self.write(answer_head(first, headers, none, ()), counts=False)
 
     async def _switch(self, upstream: Upstream, answer: Answer) -> web.StreamResponse:
         """Join the client and the application."""
@@ -310,12 +311,11 @@ class Exchange:
             raise RemoteError(MALFORMED_ANSWER)
         if client is None:
             raise ConnectionResetError("the client left")
-        headers = keyed(message.raw_headers)
-        named = [value for key, _, value in headers if key == b"upgrade"]
+        named = [value for key, _, value in answer.headers if key == b"upgrade"]
         options = [b"Connection: Upgrade", *(b"Upgrade: " + each for each in named)]
         none = Length(is_chunked=False, exact=None)
         first = status_line(message.code, message.reason)
-        self.write(answer_head(first, _passed_on(message), none, options))
+        self.write(answer_head(first, _passed_on(answer.headers), none, options))
         close_cleanly(self._request)
         tunnel = Tunnel(client, upstream)
         with told_of_the_end(self._request, tunnel.cut):
@@ -409,10 +409,9 @@ def _write_piece(
         write(b"\r\n")
 
 
-def _passed_on(message: RawResponseMessage) -> Headers:
+def _passed_on(headers: Headers) -> Headers:
     """Return the headers of an answer that the client is to see as they are."""
-    headers = end_to_end(keyed(message.raw_headers))
-    return [each for each in headers if each.key not in FRAMING]
+    return [each for each in end_to_end(headers) if each.key not in FRAMING]
 
 
 def _peer_of(request: web.Request) -> str:

@@ -35,10 +35,15 @@ class Pool:
         self._grace_s = grace_s
         self._idle_limit_s = idle_limit_s
         self._idle: dict[int, list[Upstream]] = {}
-        self._idle_count = 0
+        self._expiries: dict[Upstream, tuple[int, asyncio.TimerHandle]] = {}
         self._all: set[Upstream] = set()
         self._worked: dict[int, Address] = {}
         self._emptied: asyncio.Event | None = None
+
+    @property
+    def idle_count(self) -> int:
+        """How many of them wait to be used again."""
+        return len(self._expiries)
 
     @property
     def open_count(self) -> int:
@@ -47,27 +52,31 @@ class Pool:
 
     def take_idle(self, port: int) -> Upstream | None:
         """Return a connection that was used before, the last one first."""
-        idle = self._idle.get(port)
-        while idle:
-            upstream = idle.pop()
-            self._idle_count -= 1
-            if upstream.expiry is not None:
-                upstream.expiry.cancel()
-                upstream.expiry = None
+        for upstream in reversed(self._idle.get(port, ())):
             if upstream.is_usable:
+                self._take_out(upstream)
                 return upstream
         return None
 
     def give_back(self, port: int, upstream: Upstream) -> None:
         """Keep a connection for the next request, if there can be one."""
-        if not upstream.is_reusable or self._idle_count >= IDLE_MAX:
+        if not upstream.is_reusable or len(self._expiries) >= IDLE_MAX:
             upstream.abort()
             return
         upstream.rest()
         loop = asyncio.get_running_loop()
-        upstream.expiry = loop.call_later(self._idle_limit_s, upstream.abort)
+        expiry = loop.call_later(self._idle_limit_s, upstream.abort)
+        self._expiries[upstream] = port, expiry
         self._idle.setdefault(port, []).append(upstream)
-        self._idle_count += 1
+
+    def _take_out(self, upstream: Upstream) -> None:
+        """Keep a connection no longer, if it was kept."""
+        port, expiry = self._expiries.pop(upstream, (0, None))
+        if expiry is not None:
+            expiry.cancel()
+            self._idle[port].remove(upstream)
+            if not self._idle[port]:
+                del self._idle[port]
 
     async def connect(self, port: int) -> Upstream:
         """Open a connection to what listens on a port.
@@ -91,8 +100,6 @@ class Pool:
     async def aclose(self) -> None:
         """Cut all connections."""
         for upstream in tuple(self._all):
-            if upstream.expiry is not None:
-                upstream.expiry.cancel()
             upstream.abort()
         if self._all:
             # What is cut is told so in the loop's next turn.
@@ -101,6 +108,7 @@ class Pool:
 
     def _forget(self, upstream: Upstream) -> None:
         self._all.discard(upstream)
+        self._take_out(upstream)
         if self._emptied is not None and not self._all:
             self._emptied.set()
 

@@ -15,7 +15,7 @@ from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from agent.errors import RemoteError
-from agent.ports.proxy.heads import check_answer_head
+from agent.ports.proxy.heads import check_answer_head, keyed
 
 HEAD_MAX_BYTES = 256 * 1024
 """Of an answer's head, as a whole; a line of it may have a quarter of that."""
@@ -48,10 +48,11 @@ class Sink(Protocol):
 class Answer:
     """The head of an answer, and where its body comes from."""
 
-    __slots__ = ("body", "is_last", "message")
+    __slots__ = ("body", "headers", "is_last", "message")
 
     def __init__(self, message: RawResponseMessage, body: StreamReader) -> None:
         self.message = message
+        self.headers = keyed(message.raw_headers)
         self.body = body
         self.is_last = bool(message.should_close)
         """Whether the connection ends with it."""
@@ -66,7 +67,6 @@ class Upstream(asyncio.Protocol):
         on_room: Told, at each change, whether the application takes more.
         on_informed: Given the informational answers that come before an answer.
         was_cut: Whether the connection was lost by an error, or cut by us.
-        expiry: Ends the connection, unless it is used again before.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,6 @@ class Upstream(asyncio.Protocol):
         self.on_room: Callable[[bool], None] | None = None
         self.on_informed: Callable[[RawResponseMessage], None] | None = None
         self.was_cut = False
-        self.expiry: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._head = bytearray()
         self._parser: HttpResponseParser | None = None
@@ -223,6 +222,7 @@ class Upstream(asyncio.Protocol):
         answer = self._answer
         return (
             answer is not None
+            and not self._raw
             and self.is_usable
             and not answer.is_last
             and answer.body.is_eof()

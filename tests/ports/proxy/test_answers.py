@@ -484,6 +484,50 @@ async def test_a_client_that_leaves_ends_the_applications_connection(
     await settled(lambda: served.dispatcher.in_flight == 0)
 
 
+async def test_a_stream_of_events_does_not_keep_the_agent_from_ending(
+    served: Served, speak: Speak
+) -> None:
+    port = await speak(
+        saying(
+            b"HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n"
+        )
+    )
+    async with served.client.get(f"{served.url}/proxy/{port}/") as answer:
+        assert await answer.content.readexactly(8) == b"data: 1\n"
+        await served.dispatcher.drain()
+        with pytest.raises(ClientPayloadError):
+            await answer.content.read()
+
+
+async def test_what_is_being_answered_is_answered_while_the_agent_ends(
+    served: Served, serve: Serve
+) -> None:
+    asked, goes = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        asked.set()
+        await goes.wait()
+        return web.Response(text="done")
+
+    app = web.Application()
+    app.router.add_get("/", slow)
+    port = await serve(app)
+
+    async def ask_slowly() -> str:
+        async with served.client.get(f"{served.url}/proxy/{port}/") as answer:
+            return await answer.text()
+
+    asking = asyncio.create_task(ask_slowly())
+    await asked.wait()
+    draining = asyncio.create_task(served.dispatcher.drain())
+    await asyncio.sleep(0)
+    goes.set()
+
+    assert await asking == "done"
+    await draining
+
+
 async def test_many_streams_at_once_all_go_on(served: Served, serve: Serve) -> None:
     count = 100
     waiting = 0

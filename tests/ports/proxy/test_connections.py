@@ -141,6 +141,7 @@ async def test_an_idle_connection_is_closed_after_its_time(speak: Speak) -> None
         await settled(lambda: pool.open_count == 0)
 
         assert pool.take_idle(port) is None
+        assert pool.idle_count == 0
 
 
 async def test_a_kept_connection_that_speaks_unasked_is_not_used(
