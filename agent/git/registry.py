@@ -131,6 +131,10 @@ class Repositories:
             work_tree=None if is_bare else found.work_tree,
         )
 
+    async def environment(self) -> Mapping[str, str]:
+        """Return what new commands are started with."""
+        return await self._keeper.environment()
+
     async def free_place(self, path: str) -> str:
         """Return the absolute path at which a repository is to be made.
 

@@ -8,6 +8,7 @@ import pytest
 from tests.git.conftest import Git
 from tests.git.remote import commit, fill, git as run, repository
 from tests.git.test_local import conflict, head
+from tests.support.agent import starting
 
 
 @pytest.fixture
@@ -263,6 +264,58 @@ def test_setting_keeps_all_else_and_replaces_every_value(
     assert git.told("config", key="c.d.e.g") == {"value": "-dash"}
     assert git.told("config", key="c.empty") == {"value": ""}
     assert text.count("b =") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['a "b" \\ c', "a\nb\tc", "x;y", "#x", "tail ", "a\rb", "tail\r", "ü\b", "true"],
+)
+@pytest.mark.usefixtures("global_file")
+def test_git_reads_the_value_that_was_set(git: Git, repo: Path, value: str) -> None:
+    git.do("config", key="a.b", value=value)
+    git.do("config", key="a.b", value=value, scope="local", path=repo)
+
+    assert git.told("config", key="a.b") == {"value": value}
+    assert git.told("config", repo, key="a.b", scope="local") == {"value": value}
+
+
+def test_setting_keeps_mode_and_link_of_the_file(
+    git: Git, tmp_path: Path, global_file: Path
+) -> None:
+    real = tmp_path / "dotfiles"
+    real.write_text("[a]\n\tb = 1\n")
+    real.chmod(0o600)
+    global_file.symlink_to(real)
+
+    git.do("config", key="a.b", value="2")
+
+    assert global_file.is_symlink()
+    assert real.read_text() == "[a]\n\tb = 2\n"
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert not list(git.agent.home.glob("**/.config*/config"))
+
+
+def test_system_file_is_the_one_that_git_reads(tmp_path: Path) -> None:
+    file = tmp_path / "system"
+    with starting(tmp_path) as start:
+        git = Git(start(env={"GIT_CONFIG_SYSTEM": str(file)}))
+        git.do("config", key="a.b", value="1", scope="system")
+
+        assert git.told("config", key="a.b", scope="system") == {"value": "1"}
+    assert file.read_text() == "[a]\n\tb = 1\n"
+
+
+def test_lock_of_somebody_else_on_the_configuration_is_left_alone(
+    git: Git, global_file: Path
+) -> None:
+    lock = global_file.with_name(".gitconfig.lock")
+    lock.write_text("theirs")
+    try:
+        assert git.fails("config", key="a.b", value="1") == (409, "CONFLICT")
+        assert lock.read_text() == "theirs"
+        assert not global_file.exists()
+    finally:
+        lock.unlink()
 
 
 def test_user_is_configured(git: Git, repo: Path, global_file: Path) -> None:

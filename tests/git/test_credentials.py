@@ -31,7 +31,7 @@ from agent.git.credentials import (
 from agent.git.failures import Redaction
 from agent.keeper.client import Keeper
 from tests.git.conftest import CREDENTIALS, PASSWORD, USER, Git
-from tests.git.remote import Remote, commit, git as run
+from tests.git.remote import Remote, commit, git as run, repository
 from tests.support.agent import Agent, StartAgent
 from tests.support.processes import tagged
 
@@ -100,6 +100,32 @@ def assert_nowhere(secret: str, watch: Watch, *places: Path) -> None:
                     path = Path(top, name)
                     if path.is_file() and not path.is_symlink():
                         assert form not in path.read_bytes(), path
+
+
+def test_value_of_the_configuration_is_in_no_command_line(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent("--log-level", "debug")
+    git, repo = Git(agent), repository(tmp_path / "repo")
+    secret = "Authorization: Bearer c4n4ry"
+
+    with Watch(agent) as watch:
+        for _ in range(10):
+            git.do("config", key="http.extraHeader", value=secret)
+            git.do(
+                "config",
+                key="http.extraHeader",
+                value=secret,
+                scope="local",
+                path=repo,
+            )
+
+    assert b"git" in watch.commands
+    assert not [each for each in watch.seen if secret.encode() in each]
+    assert git.told("config", key="http.extraHeader") == {"value": secret}
+    state = [each for each in agent.home.rglob("*") if each.is_file()]
+    holding = [each.name for each in state if secret.encode() in each.read_bytes()]
+    assert holding == [".gitconfig"]
 
 
 def test_secrets_are_found_nowhere_after_success_and_failure(
