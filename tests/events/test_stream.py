@@ -58,6 +58,7 @@ async def mixed(client: Client, number: int) -> int:
     return code
 
 
+@pytest.mark.timeout(60)
 async def test_the_order_is_that_of_reality(client: Client) -> None:
     await client.post("/process/session", {"sessionId": "s"})
     async with client.follow(types=COMMANDS) as stream:
@@ -326,6 +327,7 @@ async def work(client: Client) -> None:
             await client.execute(f"sleep 0.0{number % 5}")
 
 
+@pytest.mark.timeout(90)
 async def test_a_killed_api_leaves_neither_gap_nor_double(client: Client) -> None:
     following = asyncio.create_task(follow_on(client))
     working = [asyncio.create_task(work(client)) for _ in range(3)]
@@ -438,6 +440,7 @@ async def test_who_stops_reading_misses_nothing_that_is_kept(client: Client) -> 
     assert ids(told) == list(range(1, newest + 1))
 
 
+@pytest.mark.timeout(90)
 async def test_who_stops_reading_is_told_what_it_missed(small: Client) -> None:
     connection = stopped_reader(small.agent, "since=0")
     with contextlib.closing(connection):
