@@ -105,7 +105,7 @@ class CredentialsRequest(wire.Model, frozen=True, kw_only=True, rename=_as_it_is
     """`https` when not given."""
 
 
-class InitRequest(Request, frozen=True, kw_only=True):
+class InitRepositoryRequest(Request, frozen=True, kw_only=True):
     """The body of `/git/init`."""
 
     bare: bool | None = None

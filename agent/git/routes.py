@@ -25,7 +25,7 @@ from agent.git.models import (
     ConfigResponse,
     ConfigureUserRequest,
     CredentialsRequest,
-    InitRequest,
+    InitRepositoryRequest,
     PullRequest,
     PushRequest,
     Remote,
@@ -206,7 +206,7 @@ async def push_changes(request: web.Request, body: PushRequest) -> None:
 
 
 @routes.post("/git/init", status=201, errors=LOCAL)
-async def init_repository(request: web.Request, body: InitRequest) -> None:
+async def init_repository(request: web.Request, body: InitRepositoryRequest) -> None:
     """Make an empty repository, with the directories above it."""
     await commits.init(
         request.app[REPOSITORIES],

@@ -1,7 +1,7 @@
 """Runs one long piece of work while its client is told how far it is, by events.
 
     progress   as often as the work tells
-    done       it has succeeded
+    done       it has succeeded; the data is what the ordinary answer would hold
     error      it has failed; the data is the envelope of every other failure
 
 The work ends with the client: whoever asks for events and leaves has no use for it.
@@ -36,7 +36,7 @@ def wants_events(request: web.Request) -> bool:
 
 
 async def tell_by_events(
-    request: web.Request, work: Callable[[Tell], Awaitable[None]]
+    request: web.Request, work: Callable[[Tell], Awaitable[wire.Model | None]]
 ) -> web.StreamResponse:
     """Answer with the events of `work`, which is cancelled when the client leaves."""
     told: deque[wire.Model] = deque(maxlen=EVENTS_MAX)
@@ -87,7 +87,9 @@ async def _wait(something: asyncio.Event, response: web.StreamResponse) -> None:
         await response.write(PING)
 
 
-def _last(number: int, task: "asyncio.Future[None]", request: web.Request) -> bytes:
+def _last(
+    number: int, task: "asyncio.Future[wire.Model | None]", request: web.Request
+) -> bytes:
     """Return the event that says how it ended.
 
     Raises:
@@ -97,7 +99,10 @@ def _last(number: int, task: "asyncio.Future[None]", request: web.Request) -> by
         raise ConnectionResetError("the client left")
     error = task.exception()
     if error is None:
-        return encode_event(number, "done", b"{}")
+        found = task.result()
+        return encode_event(
+            number, "done", b"{}" if found is None else wire.encode(found)
+        )
     failure = failure_of(error)
     if not failure.expected:
         log.error("work that was told by events failed", exc_info=error)

@@ -53,13 +53,13 @@ class Fetch:
         )
         self._repository = repository
 
-    async def tell(self, tell: Callable[[Progress], None]) -> None:
+    async def tell(self, tell: Callable[[Progress], None]) -> FetchResult:
         """Fetch, and tell of the progress, in a thread.
 
         Raises:
             AgentError: It failed; the kind says why.
         """
-        await self.make(ProgressReader(tell).feed)
+        return await self.make(ProgressReader(tell).feed)
 
     async def make(
         self, on_stderr: Callable[[bytes], None] | None = None

@@ -41,7 +41,7 @@ async def fetch_changes(
     """Fetch from a remote, and tell which references that has changed.
 
     A client that asks for `text/event-stream` is told of the progress: `progress`, and
-    at the end `done` or `error`; the fetch then ends with it when it leaves.
+    at the end `done`, with the ordinary answer, or `error`; the fetch then ends with it when it leaves.
     """
     fetch = Fetch(request.app[REPOSITORIES], body)
     # Before the first event, so that a bad request is an ordinary failure.

@@ -292,8 +292,22 @@ def test_a_fetch_tells_its_progress_by_events(
     kinds = [line for block in events for line in block if line.startswith(b"event:")]
     assert kinds[-1] == b"event: done"
     assert kinds[0] == b"event: progress"
-    data = next(line for line in events[0] if line.startswith(b"data:"))
-    assert json.loads(data[5:])["phase"]
+    assert data_of(events[0])["phase"]
+    assert data_of(events[-1]) == {
+        "updates": [
+            {
+                "ref": "refs/remotes/origin/main",
+                "newHash": run("rev-parse", "refs/remotes/origin/main", cwd=repo),
+            }
+        ],
+        "updatesCount": 1,
+    }
+
+
+def data_of(event: list[bytes]) -> dict[str, object]:
+    data = next(line for line in event if line.startswith(b"data:"))
+    found: dict[str, object] = json.loads(data[5:])
+    return found
 
 
 @pytest.mark.parametrize(
