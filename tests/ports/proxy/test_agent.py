@@ -1,5 +1,6 @@
 """The proxy of a real agent, with real servers behind it."""
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from tests.support.agent import Agent, StartAgent, read_answer
 
@@ -64,6 +66,20 @@ def test_the_agent_reaches_itself_with_the_callers_token(agent: Agent) -> None:
     assert answer.json() == {"dir": str(agent.work_dir)}
     assert without.status == 401
     assert sandbox.json() == answer.json()
+
+
+@pytest.mark.parametrize("hops", [1, 3])
+async def test_the_agents_own_websockets_are_reached_through_itself(
+    agent: Agent, hops: int
+) -> None:
+    url = f"{agent.url}{f'/proxy/{agent.port}' * hops}/files/watch?path=."
+    async with (
+        ClientSession(headers=agent.auth) as client,
+        client.ws_connect(url) as socket,
+    ):
+        assert (await socket.receive_json())["kind"] == "ready"
+        await asyncio.to_thread((agent.work_dir / "made").touch)
+        assert (await socket.receive_json())["path"].endswith("made")
 
 
 @pytest.mark.parametrize("form", ["/proxy/{}", "/sandbox/proxy/{}", "/%70roxy/{}"])
