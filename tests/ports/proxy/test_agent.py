@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from tests.ports.proxy.conftest import Speak
 from tests.support.agent import Agent, StartAgent, read_answer
 
 FILE_SERVER = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+
+STREAMS = 500
 
 STREAM = """
 import socket, sys
@@ -176,3 +180,51 @@ def test_the_way_through_the_agent_takes_pipelined_requests_in_their_order(
         answers = [read_answer(connection).body for _ in heads]
 
     assert answers == [b"first", b"second"]
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(60)
+async def test_five_hundred_streams_at_once_all_go_on(
+    agent: Agent, speak: Speak
+) -> None:
+    everybody = asyncio.Barrier(STREAMS + 1)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for turn in range(3):
+            writer.write(b"1\r\n%d\r\n" % turn)
+            await everybody.wait()
+        writer.write(b"0\r\n\r\n")
+
+    # Of HTTP/1.0, which has no chunks, so that the whole can be compared.
+    async def take(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection(agent.host, agent.port)
+        head = f"GET /proxy/{port}/ HTTP/1.0\r\nHost: 127.0.0.1:{agent.port}\r\n"
+        head += f"Authorization: Bearer {agent.token}\r\n\r\n"
+        writer.write(head.encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer.partition(b"\r\n\r\n")[2]
+
+    port = await speak(talk)
+    with descriptors_for(2 * STREAMS + 200):
+        taking = [asyncio.create_task(take(port)) for _ in range(STREAMS)]
+        for _ in range(3):
+            # Only when all streams have come so far does any of them go on.
+            await everybody.wait()
+        answers = await asyncio.gather(*taking)
+
+    assert set(answers) == {b"012"}
+
+
+@contextlib.contextmanager
+def descriptors_for(count: int) -> Iterator[None]:
+    """Let this process have so many descriptors while inside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
