@@ -124,6 +124,10 @@ def received(agent: Agent, head: bytes, body: bytes = b"") -> int:
 def test_two_gibibytes_pass_in_constant_memory(
     agent: Agent, transfer: Callable[[Agent], None]
 ) -> None:
+    # What serves them is loaded at the first request, once.
+    assert agent.request("GET", "/files").status == 200
+    assert agent.execute("true").status == 200
+
     with Watch(agent) as watch:
         transfer(agent)
 

@@ -24,25 +24,6 @@ SECOND = Room(
 )
 FAILING = Room(module="tests.web.rooms.failing", under=("/failing",))
 
-ANYTHING = {
-    "branch": "x",
-    "code": "1",
-    "command": "true",
-    "conditions": [{"kind": "exit", "pid": 1}],
-    "edits": [],
-    "files": ["/nowhere"],
-    "id": "x",
-    "languageId": "python",
-    "name": "x",
-    "path": "/nowhere",
-    "paths": ["/nowhere"],
-    "pathToProject": "/nowhere",
-    "sessionId": "x",
-    "uri": "x.py",
-    "url": "/nowhere",
-}
-"""Something for most bodies, so that most handlers are reached."""
-
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
@@ -175,19 +156,42 @@ def test_every_room_of_the_agent_serves_what_it_is_said_to() -> None:
     assert not found
 
 
+def anything(path: str) -> dict[str, object]:
+    """Return something for most bodies, so that most handlers are reached."""
+    return {
+        "branch": "x",
+        "code": "1",
+        "command": "true",
+        "conditions": [{"kind": "exit", "pid": 1}],
+        "edits": [],
+        "files": [path],
+        "id": "x",
+        "languageId": "python",
+        "name": "x",
+        "path": path,
+        "paths": [path],
+        "pathToProject": path,
+        "sessionId": "x",
+        "uri": "x.py",
+        "url": path,
+    }
+
+
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.module)
 def test_a_room_opened_alone_has_all_that_its_routes_use(
     start_agent: StartAgent, room: Room
 ) -> None:
     agent = start_agent()
+    nowhere = str(agent.work_dir / "nowhere")
+    body = json.dumps(anything(nowhere))
     table = Rooms([room]).tables()[0]
     for route in table:
         path = "/" + "/".join(
             "x" if segment.startswith("{") else segment for segment in route.segments
         )
-        body = json.dumps(ANYTHING)
+        method = route.method.replace("*", "PATCH")
         head = [
-            f"{route.method.replace('*', 'PATCH')} {path}?path=/nowhere&pattern=x HTTP/1.1",
+            f"{method} {path}?path={nowhere}&pattern=x HTTP/1.1",
             f"Host: 127.0.0.1:{agent.port}",
             f"Authorization: Bearer {agent.token}",
             "Idempotency-Key: once",
