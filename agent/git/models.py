@@ -11,12 +11,7 @@ Text = Annotated[str, Meta(min_length=1)]
 """A string that has to say something (contract 00 §3)."""
 
 
-def _as_it_is(name: str) -> str:
-    # Git's requests alone have snake_case names (contract 20 §0).
-    return name
-
-
-class Request(wire.Model, frozen=True, kw_only=True, rename=_as_it_is):
+class Request(wire.SnakeModel, frozen=True, kw_only=True):
     """Base of the request bodies."""
 
     path: Text
@@ -70,7 +65,7 @@ class CommitResponse(wire.Model, frozen=True, kw_only=True):
     hash: str
 
 
-class SetConfigRequest(wire.Model, frozen=True, kw_only=True, rename=_as_it_is):
+class SetConfigRequest(wire.SnakeModel, frozen=True, kw_only=True):
     """The body of `POST /git/config`."""
 
     key: Text
@@ -85,7 +80,7 @@ class ConfigResponse(wire.Model, frozen=True, kw_only=True):
     value: str | UnsetType = UNSET
 
 
-class ConfigureUserRequest(wire.Model, frozen=True, kw_only=True, rename=_as_it_is):
+class ConfigureUserRequest(wire.SnakeModel, frozen=True, kw_only=True):
     """The body of `/git/config/user`."""
 
     name: Text
@@ -94,7 +89,7 @@ class ConfigureUserRequest(wire.Model, frozen=True, kw_only=True, rename=_as_it_
     path: str | None = None
 
 
-class CredentialsRequest(wire.Model, frozen=True, kw_only=True, rename=_as_it_is):
+class CredentialsRequest(wire.SnakeModel, frozen=True, kw_only=True):
     """The body of `/git/credentials`."""
 
     username: Text

@@ -4,20 +4,20 @@ from typing import Literal
 
 from msgspec import field
 
-from agent.wire import UNSET, Model, UnsetType
+from agent.wire import UNSET, Model, SnakeModel, UnsetType
 
 Step = Literal["start", "continue", "abort", "skip"]
 """Begin, or say what becomes of one that was left with its conflicts."""
 
 
-class Identity(Model, frozen=True, kw_only=True):
+class Identity(SnakeModel, frozen=True, kw_only=True):
     """Who commits; with one of the two missing, git's own configuration says it."""
 
     author: str | None = None
     email: str | None = None
 
 
-class FetchRequest(Model, frozen=True, kw_only=True):
+class FetchRequest(SnakeModel, frozen=True, kw_only=True):
     """What to fetch; credentials count when both are there."""
 
     path: str
@@ -94,7 +94,7 @@ class StashRequest(Identity, frozen=True, kw_only=True):
     keep_index: bool = False
 
 
-class StashEntryRequest(Model, frozen=True, kw_only=True):
+class StashEntryRequest(SnakeModel, frozen=True, kw_only=True):
     """Which of the stash's entries; 0 is the newest."""
 
     path: str
@@ -139,7 +139,7 @@ class TagRequest(Identity, frozen=True, kw_only=True):
     force: bool = False
 
 
-class TagNameRequest(Model, frozen=True, kw_only=True):
+class TagNameRequest(SnakeModel, frozen=True, kw_only=True):
     """Which tag."""
 
     path: str
@@ -164,7 +164,7 @@ class TagList(Model, frozen=True, kw_only=True):
     tags: list[Tag]
 
 
-class WorktreeRequest(Model, frozen=True, kw_only=True):
+class WorktreeRequest(SnakeModel, frozen=True, kw_only=True):
     """A new worktree: of a branch, of a new one, or of a revision without a branch."""
 
     path: str
@@ -174,7 +174,7 @@ class WorktreeRequest(Model, frozen=True, kw_only=True):
     revision: str | None = None
 
 
-class WorktreeRemoval(Model, frozen=True, kw_only=True):
+class WorktreeRemoval(SnakeModel, frozen=True, kw_only=True):
     """Which worktree; one with changes only by force."""
 
     path: str

@@ -41,7 +41,8 @@ async def fetch_changes(
     """Fetch from a remote, and tell which references that has changed.
 
     A client that asks for `text/event-stream` is told of the progress: `progress`, and
-    at the end `done`, with the ordinary answer, or `error`; the fetch then ends with it when it leaves.
+    at the end `done`, with the ordinary answer, or `error`; the fetch ends when such
+    a client leaves.
     """
     fetch = Fetch(request.app[REPOSITORIES], body)
     # Before the first event, so that a bad request is an ordinary failure.
@@ -58,7 +59,7 @@ async def merge_revision(
     """Merge a revision into the current branch.
 
     Conflicts are 409 with their files in `conflicts`, and nothing has changed; with
-    `keepConflicts` they are left to be resolved, until `step` continues or aborts.
+    `keep_conflicts` they are left to be resolved, until `step` continues or aborts.
     """
     return _answer(request, await merges.merge(request.app[REPOSITORIES], body))
 
@@ -104,7 +105,7 @@ async def apply_stash(
     """Bring an entry of the stash back, and keep it there.
 
     Conflicts are 409 with their files in `conflicts`, and nothing has changed, unless
-    `keepConflicts` is true.
+    `keep_conflicts` is true.
     """
     found = await stashes.apply(request.app[REPOSITORIES], body, drops=False)
     return None if found is None else _conflict(request, found)
@@ -151,7 +152,7 @@ async def list_worktrees(request: web.Request, path: str) -> WorktreeList:
 
 @routes.post("/git/worktrees", status=201, errors=LOCAL)
 async def add_worktree(request: web.Request, body: WorktreeRequest) -> None:
-    """Make a worktree of `branch`, of a `newBranch`, or detached at `revision`."""
+    """Make a worktree of `branch`, of a `new_branch`, or detached at `revision`."""
     await worktrees.add_worktree(request.app[REPOSITORIES], body)
 
 

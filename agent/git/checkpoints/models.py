@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import field
 
-from agent.wire import UNSET, Model, UnsetType
+from agent.wire import UNSET, Model, SnakeModel, UnsetType
 
 Reason = Literal["unreadable", "too large"]
 """Why an entry is not in a checkpoint although nothing ignores it."""
@@ -13,7 +13,7 @@ Action = Literal["write", "delete", "mode", "create directory", "remove director
 """What a restore does to one entry."""
 
 
-class CheckpointRequest(Model, frozen=True, kw_only=True):
+class CheckpointRequest(SnakeModel, frozen=True, kw_only=True):
     """What a new checkpoint is called, and whether it takes what is ignored, too."""
 
     message: str = ""
@@ -61,7 +61,7 @@ class CheckpointList(Model, frozen=True, kw_only=True):
     interrupted_restore: InterruptedRestore | UnsetType = UNSET
 
 
-class CheckpointRestoreRequest(Model, frozen=True, kw_only=True):
+class CheckpointRestoreRequest(SnakeModel, frozen=True, kw_only=True):
     """How to restore: only `paths` (files or directories), only pretending."""
 
     paths: list[str] = field(default_factory=list)

@@ -43,7 +43,7 @@ async def create_checkpoint(
     """Keep the state of a directory, a repository or not, outside it.
 
     Contents, modes, owners, links and empty directories are kept, byte by byte; what
-    git ignores is not, unless `includeIgnored` asks for it, and neither is any `.git`.
+    git ignores is not, unless `include_ignored` asks for it, and neither is any `.git`.
     Nested repositories count as plain directories. Nothing is written into the directory.
     """
     wanted = body or CheckpointRequest()

@@ -54,8 +54,8 @@ def test_a_merge_has_two_parents_and_the_callers_name(git: Git, forked: Path) ->
 
 def test_a_fast_forward_is_made_or_not_as_asked(git: Git, forked: Path) -> None:
     run("reset", "-q", "--hard", "other~1", cwd=forked)
-    only = {"path": forked, "revision": "other", "fastForward": "only"}
-    never = {"path": forked, "revision": "clash", "fastForward": "only"}
+    only = {"path": forked, "revision": "other", "fast_forward": "only"}
+    never = {"path": forked, "revision": "clash", "fast_forward": "only"}
 
     assert git.do("merge", **only)["hash"] == run("rev-parse", "other", cwd=forked)
     assert git.do("merge", **only)["changed"] is False
@@ -78,7 +78,7 @@ def test_a_squash_leaves_the_changes_staged(git: Git, forked: Path) -> None:
         ("merge", {"revision": "clash", "squash": True}),
         ("rebase", {"upstream": "clash"}),
         ("cherry-pick", {"revisions": ["other", "clash"]}),
-        ("cherry-pick", {"revisions": ["clash"], "noCommit": True}),
+        ("cherry-pick", {"revisions": ["clash"], "no_commit": True}),
     ],
 )
 def test_a_conflict_changes_nothing_and_names_the_files(
@@ -108,7 +108,7 @@ def test_a_conflict_changes_nothing_and_names_the_files(
 def test_a_conflict_that_is_kept_can_be_resolved(
     git: Git, forked: Path, route: str, fields: dict[str, object]
 ) -> None:
-    kept = git.post(route, path=forked, keepConflicts=True, **fields, **AUTHOR)
+    kept = git.post(route, path=forked, keep_conflicts=True, **fields, **AUTHOR)
     assert kept.json()["kept"] is True
     assert git.files(forked)["a.txt"] == ("Updated but unmerged",) * 2
     # Nothing else begins meanwhile, and without a resolution it does not go on.
@@ -138,7 +138,7 @@ def test_a_conflict_that_is_kept_can_be_given_up(
     git: Git, forked: Path, route: str, fields: dict[str, object]
 ) -> None:
     before = whole(forked)
-    git.post(route, path=forked, keepConflicts=True, **fields, **AUTHOR)
+    git.post(route, path=forked, keep_conflicts=True, **fields, **AUTHOR)
 
     git.do(route, path=forked, step="abort")
 
@@ -198,7 +198,7 @@ def test_a_merge_is_picked_by_its_mainline(git: Git, forked: Path) -> None:
 def test_what_is_picked_without_a_commit_is_staged(git: Git, forked: Path) -> None:
     before = head(forked)
 
-    git.do("cherry-pick", path=forked, revisions=["other"], noCommit=True)
+    git.do("cherry-pick", path=forked, revisions=["other"], no_commit=True)
 
     assert head(forked) == before
     assert git.files(forked) == {"theirs.txt": ("Added", "Unmodified")}
@@ -211,7 +211,7 @@ def test_local_changes_in_the_way_are_told(git: Git, forked: Path) -> None:
     merge = git.fails("merge", path=forked, revision="other", **AUTHOR)
     rebase = git.fails("rebase", path=forked, upstream="other", **AUTHOR)
     run("add", "src/b.txt", cwd=forked)
-    pick = {"path": forked, "revisions": ["clash"], "noCommit": True}
+    pick = {"path": forked, "revisions": ["clash"], "no_commit": True}
 
     assert merge == (409, "GIT_DIRTY_WORKTREE")
     assert rebase[0] == 409
@@ -252,8 +252,8 @@ def test_a_revision_is_never_an_option(git: Git, forked: Path, name: str) -> Non
     [
         ("cherry-pick", {"revisions": []}),
         ("cherry-pick", {"revisions": ["other"], "mainline": 0}),
-        ("merge", {"revision": "other", "squash": True, "fastForward": "never"}),
-        ("merge", {"revision": "other", "fastForward": "perhaps"}),
+        ("merge", {"revision": "other", "squash": True, "fast_forward": "never"}),
+        ("merge", {"revision": "other", "fast_forward": "perhaps"}),
         ("merge", {"revision": "other", "step": "skip"}),
         ("merge", {"revision": "other", "message": "a\0b"}),
         ("merge", {"revision": "other", "message": "x" * 70_000}),
@@ -287,3 +287,18 @@ def test_nothing_of_the_repository_runs(git: Git, forked: Path) -> None:
 
     assert not (forked / "ran").exists()
     assert (forked / "theirs.txt").exists()
+
+
+def test_names_of_a_body_may_be_in_camel_case(git: Git, forked: Path) -> None:
+    answer = git.post(
+        "merge", path=forked, revision="clash", keepConflicts=True, **AUTHOR
+    )
+
+    assert answer.json()["kept"] is True
+    assert (forked / ".git/MERGE_HEAD").exists()
+
+
+def test_published_bodies_may_be_in_camel_case_too(git: Git, tmp_path: Path) -> None:
+    git.do("init", path=tmp_path / "new", initialBranch="trunk")
+
+    assert git.told("status", tmp_path / "new")["currentBranch"] == "trunk"

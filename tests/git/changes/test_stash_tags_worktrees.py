@@ -20,7 +20,7 @@ def drop(git: Git, route: str, **body: object) -> tuple[int, str]:
 def test_changes_are_put_away_and_brought_back(git: Git, repo: Path) -> None:
     fill(repo, {"a.txt": "edited\n", "new": "new\n"})
 
-    told = git.do("stash", path=repo, message="later", includeUntracked=True)
+    told = git.do("stash", path=repo, message="later", include_untracked=True)
     listed = git.told("stash", repo)["entries"]
 
     assert git.files(repo) == {}
@@ -52,7 +52,7 @@ def test_an_entry_is_applied_by_its_number_and_stays(git: Git, repo: Path) -> No
 
 def test_a_stash_with_conflicts_changes_nothing(git: Git, repo: Path) -> None:
     fill(repo, {"a.txt": "stashed\n", "src/b.txt": "stashed\n", "new/x": "x"})
-    git.do("stash", path=repo, includeUntracked=True)
+    git.do("stash", path=repo, include_untracked=True)
     commit(repo, "in the way", {"a.txt": "committed\n"})
     fill(repo, {"staged": "staged\n", "untracked": "mine"})
     run("add", "staged", cwd=repo)
@@ -73,7 +73,7 @@ def test_a_stash_with_conflicts_can_be_kept(git: Git, repo: Path) -> None:
     git.do("stash", path=repo)
     commit(repo, "in the way", {"a.txt": "committed\n"})
 
-    answer = git.post("stash/apply", path=repo, keepConflicts=True)
+    answer = git.post("stash/apply", path=repo, keep_conflicts=True)
 
     assert answer.json()["kept"] is True
     assert "<<<<<<<" in (repo / "a.txt").read_text()
@@ -81,7 +81,7 @@ def test_a_stash_with_conflicts_can_be_kept(git: Git, repo: Path) -> None:
 
 def test_a_stash_over_local_changes_is_refused(git: Git, repo: Path) -> None:
     fill(repo, {"a.txt": "stashed\n", "new": "stashed"})
-    git.do("stash", path=repo, includeUntracked=True)
+    git.do("stash", path=repo, include_untracked=True)
     fill(repo, {"a.txt": "mine\n", "new": "mine"})
 
     assert git.fails("stash/apply", path=repo) == (409, "GIT_DIRTY_WORKTREE")
@@ -163,7 +163,7 @@ def test_worktrees_are_added_listed_and_removed(git: Git, repo: Path) -> None:
     places = [repo.parent / name for name in ("detached", "of a new branch", "topic")]
     run("branch", "topic", cwd=repo)
     git.do("worktrees", path=repo, worktree=places[0], revision="HEAD")
-    git.do("worktrees", path=repo, worktree=places[1], newBranch="fresh")
+    git.do("worktrees", path=repo, worktree=places[1], new_branch="fresh")
     git.do("worktrees", path=repo, worktree=places[2], branch="topic")
 
     told = git.told("worktrees", repo)["worktrees"]
@@ -194,10 +194,10 @@ def test_a_worktree_wants_a_free_place_and_a_free_branch(
     assert fails(worktree=str(tmp_path / "taken"))[0] == 409
     assert fails(branch="main")[0] == 409
     assert fails(branch="nope") == (404, "GIT_BRANCH_NOT_FOUND")
-    assert fails(newBranch="main") == (409, "GIT_BRANCH_EXISTS")
+    assert fails(new_branch="main") == (409, "GIT_BRANCH_EXISTS")
     assert fails(revision="nope") == (404, "NOT_FOUND")
-    assert fails(branch="main", newBranch="x")[0] == 400
-    assert fails(newBranch="--force")[0] == 400
+    assert fails(branch="main", new_branch="x")[0] == 400
+    assert fails(new_branch="--force")[0] == 400
     assert fails(worktree="")[0] == 400
     assert not Path(free).exists()
     assert len(git.told("worktrees", repo)["worktrees"]) == 1
@@ -212,7 +212,7 @@ def test_the_repositorys_own_worktree_is_not_removed(git: Git, repo: Path) -> No
 
 def test_a_worktree_that_is_removed_runs_nothing(git: Git, repo: Path) -> None:
     place = repo.parent / "linked"
-    git.do("worktrees", path=repo, worktree=place, newBranch="linked")
+    git.do("worktrees", path=repo, worktree=place, new_branch="linked")
     run("config", "extensions.worktreeConfig", "true", cwd=repo)
     for key in ("filter.evil.clean", "core.fsmonitor"):
         run("config", "--worktree", key, f"touch {repo}/ran", cwd=place)

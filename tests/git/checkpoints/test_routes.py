@@ -275,7 +275,7 @@ def test_a_dry_run_tells_and_changes_nothing(desk: Desk, plain: Path) -> None:
     (plain / "src/b.py").unlink()
     before = times(plain)
 
-    told = desk.restore(plain, made, dryRun=True)
+    told = desk.restore(plain, made, dry_run=True)
 
     assert told["changes"] == [
         {"path": "a.txt", "action": "write"},
@@ -397,7 +397,7 @@ def test_directories_of_the_agent_and_of_git_have_no_checkpoints(
 def test_the_agents_own_directory_is_no_part_of_a_state(desk: Desk) -> None:
     root = desk.git.agent.state_dir.parent
     made = desk.take(root, includeIgnored=True)
-    told = desk.restore(root, made, dryRun=True)
+    told = desk.restore(root, made, dry_run=True)
 
     assert [each for each in told["changes"] if each["path"].startswith("state")] == []
     assert desk.told(root)["checkpoints"] == [made]
