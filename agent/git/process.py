@@ -16,7 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.errors import AgentError, TooLargeError, UnavailableError
+from agent.errors import (
+    AgentError,
+    InvalidRequestError,
+    TooLargeError,
+    UnavailableError,
+)
+from agent.git.standstill import Standstill
 
 STDERR_TAIL_BYTES = 64 * 1024
 """Of what git says about itself, the end of which says why it failed."""
@@ -37,6 +43,7 @@ class Call:
         stdout_max_bytes: What it may write; more ends it.
         on_start: Told the process id, which is the group's and the session's too.
         on_stderr: Told what it says about itself, as it comes.
+        standstill: Looks for what it may wait for without end.
     """
 
     words: Sequence[str]
@@ -46,6 +53,7 @@ class Call:
     stdout_max_bytes: int = 0
     on_start: Callable[[int], None] | None = None
     on_stderr: Callable[[bytes], None] | None = None
+    standstill: Standstill = field(default_factory=Standstill)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ class Process:
             raise UnavailableError(f"git cannot be watched: {error}") from error
         self._child = child
         self._pid = child.pid
+        self.call.standstill.started()
         self._selector.register(self._pidfd, selectors.EVENT_READ)
         for pipe in (child.stdout, child.stderr):
             assert pipe is not None  # noqa: S101 - GitPython asks for both
@@ -136,15 +145,20 @@ class Process:
             self.call.on_start(child.pid)
 
     def step(self) -> bytes | None:
-        """Return what it wrote next, once there is something; None when it has ended."""
+        """Return what it wrote next, once there is something; None when it has ended.
+
+        Raises:
+            InvalidRequestError: It waits for a pipe; `finish` ends it.
+        """
         child = self._child
         if child is None or child.stdout is None or child.stderr is None:
             return None
         stdout, stderr = child.stdout.fileno(), child.stderr.fileno()
         while not self._exited:
             self._press()
-            pause = None if self._kill_at is None else self._kill_at - time.monotonic()
-            ready = {key.fd for key, _ in self._selector.select(pause)}
+            ready = {key.fd for key, _ in self._selector.select(self._pause_s())}
+            if not ready:
+                self._look()
             if stderr in ready:
                 self._say(self._take(stderr))
             if stdout in ready and (block := self._take(stdout)):
@@ -195,6 +209,19 @@ class Process:
     def cancelled(self) -> bool:
         """Whether it was to end early."""
         return self._cancelled
+
+    def _pause_s(self) -> float:
+        if self._kill_at is not None:
+            return self._kill_at - time.monotonic()
+        return self.call.standstill.pause_s()
+
+    def _look(self) -> None:
+        """See whether it waits for what never comes."""
+        if self._cancelled:
+            return
+        pipe = self.call.standstill.pipe(self._pid)
+        if pipe:
+            raise InvalidRequestError(f"{pipe} is a pipe, for which git would wait")
 
     def _press(self) -> None:
         """Ask a cancelled one to end, once; kill it when its time is over."""

@@ -34,6 +34,9 @@ WRITTEN = (
 )
 """What git writes, or writes into, and so must not be a link to somewhere else."""
 
+READ = ("commondir", "info/attributes", "info/exclude", "objects/info/alternates")
+"""What it only reads, but at every turn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
@@ -101,7 +104,7 @@ def find(path: str, shown: str) -> Repository:
             raise NotFoundError(
                 f"not a git repository: {shown}", code=REPO_NOT_FOUND
             ) from error
-        _refuse_links(root)
+        _refuse_traps(root)
         return Repository(path=shown, git_dir=root, common_dir=root, work_tree=None)
     if stat.S_ISLNK(found.st_mode):
         raise InvalidRequestError(f"{shown}/.git is a link, which is not followed")
@@ -110,7 +113,7 @@ def find(path: str, shown: str) -> Repository:
     if not looks_like_repository(git_dir, common_dir):
         raise NotFoundError(f"not a git repository: {shown}", code=REPO_NOT_FOUND)
     for each in {git_dir, common_dir}:
-        _refuse_links(each)
+        _refuse_traps(each)
     return Repository(
         path=shown, git_dir=git_dir, common_dir=common_dir, work_tree=root
     )
@@ -133,8 +136,7 @@ def holds_repository(path: str) -> bool:
 
 def _named_by_file(file: str, shown: str) -> str:
     """Return the directory that a `.git` file names (`git help gitrepository-layout`)."""
-    with open(file, "rb") as opened:
-        words = opened.read(GITFILE_MAX_BYTES)
+    words = _read(file)
     if not words.startswith(b"gitdir: "):
         raise NotFoundError(f"not a git repository: {shown}", code=REPO_NOT_FOUND)
     named = os.fsdecode(words.removeprefix(b"gitdir: ").rstrip(b"\r\n"))
@@ -144,17 +146,39 @@ def _named_by_file(file: str, shown: str) -> str:
 def _common_dir(git_dir: str) -> str:
     """Return what a linked work tree shares with the others; else the directory itself."""
     try:
-        with open(os.path.join(git_dir, "commondir"), "rb") as opened:
-            named = os.fsdecode(opened.read(GITFILE_MAX_BYTES).rstrip(b"\r\n"))
+        words = _read(os.path.join(git_dir, "commondir"))
     except (FileNotFoundError, NotADirectoryError):
         return git_dir
+    named = os.fsdecode(words.rstrip(b"\r\n"))
     return os.path.realpath(os.path.join(git_dir, named))
 
 
-def _refuse_links(git_dir: str) -> None:
-    for name in WRITTEN:
+def _read(file: str) -> bytes:
+    """Return what a small file says.
+
+    Raises:
+        InvalidRequestError: It is none, but a pipe, say, which would be waited for.
+    """
+    opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise InvalidRequestError(f"{file} is no regular file")
+        return os.read(opened, GITFILE_MAX_BYTES)
+    finally:
+        os.close(opened)
+
+
+def _refuse_traps(git_dir: str) -> None:
+    """Refuse links that git would write through, and pipes that it would wait for."""
+    for name in (*WRITTEN, *READ):
         entry = os.path.join(git_dir, name)
-        if os.path.islink(entry):
+        try:
+            mode = os.lstat(entry).st_mode
+        except OSError:
+            continue
+        if stat.S_ISLNK(mode) and name not in READ:
             raise InvalidRequestError(
                 f"{entry} is a link, which git would write through"
             )
+        if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InvalidRequestError(f"{entry} is no regular file")

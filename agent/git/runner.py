@@ -12,7 +12,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.errors import UnavailableError
+from agent.errors import AgentError, UnavailableError
 from agent.files.threads import Threads
 from agent.git.credentials import CredentialDesk, Grant, forms_of, settings_of
 from agent.git.environment import READING, unsetting, variables
@@ -20,6 +20,7 @@ from agent.git.failures import Redaction, failure_of, is_locked
 from agent.git.guards import ALWAYS, Configuration, Setting
 from agent.git.process import Call, Output, Process
 from agent.git.repository import Repository
+from agent.git.standstill import Standstill
 from agent.keeper.client import Keeper
 
 LOCAL_THREADS = 8
@@ -195,6 +196,7 @@ class Runner:
             stdout_max_bytes=ANSWER_MAX_BYTES,
             on_start=lambda pid: self._started(pid, options),
             on_stderr=options.on_stderr,
+            standstill=_standstill(repository, options),
         )
 
     async def _configuration(
@@ -236,6 +238,11 @@ class Runner:
                 if options.on_end is not None:
                     options.on_end(ended)
             raise
+        except AgentError:
+            # Ended by us, for what it wrote or waited for.
+            if options.on_end is not None:
+                options.on_end(Output(-1, b"", b"", cancelled=True))
+            raise
         finally:
             self._running.discard(process)
             if options.grant is not None:
@@ -248,6 +255,16 @@ class Runner:
     def _secrets(options: Options) -> list[str]:
         granted = forms_of(options.grant.credentials) if options.grant else []
         return [*granted, *options.secrets]
+
+
+def _standstill(repository: Repository | None, options: Options) -> Standstill:
+    if repository is None:
+        return Standstill()
+    return Standstill(
+        git_dirs=(repository.git_dir, repository.common_dir),
+        # What talks to a remote may be slow for hours, and reads none of the files.
+        work_tree="" if options.network else repository.work_tree or "",
+    )
 
 
 async def _end_of(running: "asyncio.Future[Output]") -> Output:

@@ -284,6 +284,53 @@ def test_link_in_place_of_gits_own_is_refused(
     assert snapshot(elsewhere) == before
 
 
+@pytest.mark.parametrize("name", ["", "HEAD", "config", "packed-refs", "commondir"])
+def test_pipe_in_place_of_gits_own_is_refused_at_once(
+    git: Git, repo: Path, name: str
+) -> None:
+    entry = repo / ".git" / name
+    if entry.exists():
+        entry.rename(repo / "elsewhere")
+    os.mkfifo(entry)
+
+    assert git.refused("status", repo) == (400, "BAD_REQUEST")
+    assert git.refused("history", repo) == (400, "BAD_REQUEST")
+    assert git.fails("add", path=repo, files=["."]) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("src/.gitignore", "status"),
+        (".git/refs/heads/main", "branches"),
+        (".git/refs/heads/main", "history"),
+    ],
+)
+def test_pipe_that_git_waits_for_is_found_and_named(
+    git: Git, repo: Path, name: str, route: str
+) -> None:
+    pipe = repo / name
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+
+    answer = git.get(route, repo)
+
+    assert answer.status == 400
+    assert str(pipe) in answer.json()["message"]
+    pipe.unlink()
+    assert git.get("status", repo).status == 200
+
+
+def test_change_that_waits_for_a_pipe_leaves_no_lock(git: Git, repo: Path) -> None:
+    os.mkfifo(repo / ".gitignore")
+
+    assert git.fails("add", path=repo, files=["."]) == (400, "BAD_REQUEST")
+
+    assert not list((repo / ".git").rglob("*.lock"))
+    (repo / ".gitignore").unlink()
+    git.do("add", path=repo, files=["."])
+
+
 def snapshot(path: Path) -> dict[str, bytes]:
     every = [path] if path.is_file() else sorted(path.rglob("*"))
     return {str(each): each.read_bytes() for each in every if each.is_file()}

@@ -21,7 +21,7 @@ ENTRIES_MAX = 500_000
 NESTED_MAX = 1000
 """Repositories inside the directory; each takes calls of its own."""
 LIST_LIMIT_S = 300.0
-"""For one list: git waits for ever for a `.gitignore` that is a pipe."""
+"""For one list, the last resort where the disk does not answer."""
 EXCLUDES_MAX_BYTES = 1024 * 1024
 """Of a repository's own `info/exclude`."""
 
@@ -104,9 +104,7 @@ class Names:
                 # Without an index everything is untracked, and a repository one entry.
                 output = await self._store.read(*words, work_tree=top)
         except TimeoutError as error:
-            raise TimeLimitError(
-                f"listing {top} takes too long; is a .gitignore there a pipe?"
-            ) from error
+            raise TimeLimitError(f"listing {top} takes too long") from error
         return output.stdout
 
     async def _tracked(self, top: str, only: list[str]) -> bytes:

@@ -338,6 +338,20 @@ def test_attributes_that_are_a_pipe_are_refused_at_once(
     assert "src/.gitattributes" in answer.json()["message"]
 
 
+@pytest.mark.parametrize("is_repository", [False, True])
+def test_patterns_that_are_a_pipe_are_refused_soon(
+    desk: Desk, plain: Path, repo: Path, is_repository: bool
+) -> None:
+    place = repo if is_repository else plain
+    os.mkfifo(place / "src/.gitignore")
+
+    answer = desk.ask("POST", place)
+
+    assert failure(answer)[0] == 400
+    assert "src/.gitignore" in answer.json()["message"]
+    assert desk.told(place)["checkpoints"] == []
+
+
 def test_a_directory_inside_a_repository_keeps_the_rules_above(
     desk: Desk, repo: Path
 ) -> None:
