@@ -84,6 +84,7 @@ ROOMS: tuple[Room, ...] = (
     Room(module="agent.events.routes", under=("/events",)),
     Room(module="agent.ports.routes", under=("/port",)),
     Room(module="agent.ports.proxy.routes", under=("/proxy",), open_ended=True),
+    Room(module="agent.metrics.routes", under=("/metrics",)),
     Room(module=LSP, under=("/lsp",)),
     Room(
         module="agent.lsp.editor.routes",

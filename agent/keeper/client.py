@@ -387,6 +387,11 @@ class Keeper:
         with contextlib.suppress(KeeperGoneError, TooLargeError):
             self.post({"op": "event", "type": kind, "facts": cast("Json", told)})
 
+    @property
+    def followers(self) -> int:
+        """How many follow an output."""
+        return len(self._subscriptions)
+
     async def stats(self) -> dict[str, int | float]:
         """Return the keeper's numbers: jobs, bytes, descriptors, restarts and so on."""
         header, _ = await self.request("stats")

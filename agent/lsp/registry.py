@@ -62,6 +62,10 @@ class LanguageServers:
         self._closing: set[asyncio.Task[None]] = set()
         self.threads = Threads("lsp", THREADS)
 
+    def __len__(self) -> int:
+        """Return how many servers there are."""
+        return len(self._servers)
+
     async def aclose(self) -> None:
         """Stop all servers, at once and in a hurry."""
         servers = list(self._servers.values())

@@ -17,6 +17,7 @@ from agent.lsp.models import (
 )
 from agent.lsp.registry import LanguageServers
 from agent.registry import KEEPER, SETTINGS, WORK_DIR
+from agent.web.counts import GAUGES
 from agent.web.routes import Encoded, Routes
 from agent.web.server import told_of_the_end
 
@@ -31,6 +32,7 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with; at the end, stop all servers."""
     servers = LanguageServers(app[KEEPER], app[WORK_DIR], app[SETTINGS].lsp_config)
     app[LANGUAGE_SERVERS] = servers
+    app[GAUGES]["language_server"] = servers.__len__
     yield
     await servers.aclose()
 

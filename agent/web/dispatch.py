@@ -17,6 +17,7 @@ from multidict import istr
 
 from agent.errors import UnavailableError, UnsupportedMediaError
 from agent.settings import Settings
+from agent.web.counts import Counts
 from agent.web.errors import Failure, failure_of, of_status, response_of
 from agent.web.guard import Guard
 from agent.web.query import parse_query, unquote
@@ -44,6 +45,7 @@ class Dispatcher:
         guard: Who may call; by default the one that `settings` describes.
         generation: Which api process of this agent this is; begins the request ids.
         rooms: The subsystems whose tables come when they are first asked for.
+        counting: Whether requests are counted.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Dispatcher:
         guard: Guard | None = None,
         generation: int = 1,
         rooms: Rooms | None = None,
+        counting: bool = True,
     ) -> None:
         self.tables = tuple(tables)
         self.rooms = rooms
@@ -65,6 +68,7 @@ class Dispatcher:
         self.guard = guard or Guard(settings)
         self.draining = False
         """True from SIGTERM on: only public routes are still answered."""
+        self.counts = Counts() if counting else None
         self.in_flight = 0
         """Requests being answered, open websockets included."""
         self.on_drain: set[Callable[[], None]] = set()
@@ -102,7 +106,7 @@ class Dispatcher:
         except Exception as error:
             if has_left(request, error):
                 # What it started goes on; there is nobody to tell.
-                self._log(request, route, started, request_id, CLIENT_CLOSED_REQUEST)
+                self._note(request, route, started, request_id, CLIENT_CLOSED_REQUEST)
                 raise ConnectionResetError("the client left") from error
             failure = failure_of(error)
             if not failure.expected:
@@ -113,7 +117,7 @@ class Dispatcher:
         if not response.prepared:
             response.headers[REQUEST_ID] = request_id
         status = failure.status if failure else response.status
-        self._log(request, route, started, request_id, status, response)
+        self._note(request, route, started, request_id, status, response)
         return response
 
     async def drain(self) -> None:
@@ -201,7 +205,7 @@ class Dispatcher:
         """Return the answer that tells of `failure`: here, the toolbox's envelope."""
         return response_of(failure, path=path, method=method)
 
-    def _log(
+    def _note(
         self,
         request: web.Request,
         route: Route | None,
@@ -210,7 +214,13 @@ class Dispatcher:
         status: int,
         response: web.StreamResponse | None = None,
     ) -> None:
-        """Write the request's line: template, never path, query, body or command."""
+        """Count the request, and write its line.
+
+        That has the route's template, never path, query, body or command.
+        """
+        seconds = time.monotonic() - started
+        if self.counts is not None:
+            self.counts.add(request, route, status, seconds, response)
         # Probes and polls would drown what matters.
         is_routine = request.method in READ_ONLY and status < BAD_REQUEST
         level = logging.DEBUG if is_routine else logging.INFO
@@ -221,7 +231,7 @@ class Dispatcher:
             "method": request.method,
             "route": route.path if route else None,
             "status": status,
-            "ms": round((time.monotonic() - started) * 1000, 2),
+            "ms": round(seconds * 1000, 2),
             "in": request.content_length,
             "out": response.content_length if response is not None else None,
         }

@@ -18,6 +18,7 @@ from aiohttp.streams import StreamReader
 
 from agent import wire
 from agent.settings import SESSION_HEADER_LIMIT_BYTES, Settings
+from agent.web.counts import GAUGES
 from agent.web.dispatch import READ_ONLY, Dispatcher, close_cleanly
 from agent.web.errors import envelope, of_status, response_of
 
@@ -338,6 +339,7 @@ def application(
     """
     app = web.Application(client_max_size=settings.body_max_bytes)
     app[DISPATCHER] = dispatcher
+    app[GAUGES] = {}
     first = front or dispatcher
     route = app.router.add_route("*", "/", first.handle, expect_handler=first.expect)
     everything = _Everything(route)

@@ -78,6 +78,10 @@ class Websockets:
     def __init__(self) -> None:
         self._open: set[web.WebSocketResponse] = set()
 
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
     async def accept(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrade the request.
 

@@ -11,6 +11,7 @@ HEAVY = {
     "gitdb",
     "lsprotocol",
     "multiprocessing",
+    "prometheus_client",
     "psutil",
     "pydantic",
     "pygls",

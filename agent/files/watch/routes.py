@@ -10,6 +10,7 @@ from agent.files.watch.models import WatchEvent
 from agent.files.watch.patterns import Choice
 from agent.files.watch.watches import Listener, Watches
 from agent.registry import KEEPER, WATCHES, WORK_DIR
+from agent.web.counts import GAUGES
 from agent.web.events import begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
 from agent.web.routes import Routes
@@ -26,6 +27,7 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the route works with, and close it."""
     watches = Watches(app[WORK_DIR], app[KEEPER])
     app[WATCHES] = watches
+    app[GAUGES]["watch"] = watches.__len__
     watches.open()
     yield
     await watches.aclose()

@@ -193,6 +193,10 @@ class Watches:
         if self._keeper.generation > 1:
             self._keep(asyncio.create_task(self._end_strays()))
 
+    def __len__(self) -> int:
+        """Return how many trees are watched."""
+        return len(self._trees)
+
     async def aclose(self) -> None:
         """End all."""
         for key in list(self._trees):
