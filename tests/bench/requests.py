@@ -9,6 +9,8 @@ from tests.bench.stand_ins import server
 
 SERVER_CPU = 0
 CLIENT_CPU = 1
+ROUNDS_OF_COUNTING = 3
+"""More than of others: a difference of three in a hundred is sought."""
 
 
 def small(bench: Bench) -> Iterator[Row]:
@@ -41,6 +43,18 @@ def small(bench: Bench) -> Iterator[Row]:
     yield _row("download of 4 KiB against GET /work-dir", download, json, 0.6)
 
 
+def counted(bench: Bench) -> Iterator[Row]:
+    """Measure what counting requests costs the small JSON route."""
+    with server("counting.py", "yes") as ours, server("counting.py", "no") as bare:
+        pin([ours.pid, bare.pid], SERVER_CPU)
+        found, limit = interleaved(
+            bench.rounds * ROUNDS_OF_COUNTING,
+            lambda: wrk(ours.port, "/work-dir", {}, cpu=CLIENT_CPU),
+            lambda: wrk(bare.port, "/work-dir", {}, cpu=CLIENT_CPU),
+        )
+    yield _row("small JSON counted against not counted", found, limit, 0.97)
+
+
 def _row(name: str, ours: list[float], limit: list[float], bound: float) -> Row:
     return Row(name=name, ours=ours, limit=limit, unit="req/s", goal=at_least(bound))
 
@@ -50,6 +64,12 @@ CASES = (
         name="small",
         about="small JSON and a 4 KiB download, 16 connections, one processor a side",
         run=small,
+        needs=("wrk", "taskset"),
+    ),
+    Case(
+        name="counting",
+        about="what the numbers of /metrics cost the small JSON route",
+        run=counted,
         needs=("wrk", "taskset"),
     ),
 )
