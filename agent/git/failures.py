@@ -62,7 +62,11 @@ RULES: tuple[tuple[str, Kind, str | None], ...] = (
         UnauthorizedError,
         "GIT_AUTH_FAILED",
     ),
-    (r"returned error: 403|remote: permission.*denied", ForbiddenError, None),
+    (
+        r"returned error: 403|remote: permission.*denied|dubious ownership",
+        ForbiddenError,
+        None,
+    ),
     (r"transport '.*' not allowed", InvalidRequestError, None),
     (r"no such remote", NotFoundError, None),
     (

@@ -31,6 +31,7 @@ from agent.files.journal import start_time
 log = logging.getLogger("agent.git")
 
 _OWNER = r"(?P<host>.*)\.(?P<pid>\d{1,9})\.(?P<start>\d{1,20})"
+_MERGE_FILE = re.compile(r"\.merge_file_[A-Za-z0-9]{6}")
 END_LIMIT_S = 8.0
 """Until what a dead api had started is killed; the keeper has asked it to end."""
 LOOK_INTERVAL_S = 0.02
@@ -227,16 +228,31 @@ def remove_clone(entry: Entry) -> None:
 
 
 def clean_locks(entry: Entry) -> None:
-    """Remove the locks that a killed git of ours has left."""
+    """Remove the locks, and files for a merge's driver, that a killed git has left."""
     before = {os.fsdecode(each) for each in entry.locks}
     left = [each for each in locks(entry) if each not in before]
+    left += _merge_files(entry)
     if not left or _somebody_works(entry):
         return
     for each in left:
         with contextlib.suppress(OSError):
             if os.lstat(each).st_mtime_ns >= entry.since_ns - 10**9:
                 os.unlink(each)
-                log.warning("removed a lock that a git of ours had left")
+                log.warning("removed what a git of ours that was killed had left")
+
+
+def _merge_files(entry: Entry) -> list[str]:
+    """Return what git has put among the files for a merge's driver to read."""
+    if not entry.work_tree:
+        return []
+    top = os.fsdecode(entry.work_tree)
+    with contextlib.suppress(OSError):
+        return [
+            os.path.join(top, name)
+            for name in os.listdir(top)
+            if _MERGE_FILE.fullmatch(name)
+        ]
+    return []
 
 
 def locks(entry: Entry) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from agent.git.journal import Entry, Journal
 from tests.git.conftest import AUTHOR, Git
-from tests.git.remote import Remote, fill, git as run, repository
+from tests.git.remote import Remote, commit, fill, git as run, repository
 from tests.git.test_credentials import held
 from tests.git.test_local import head
 from tests.support.agent import Agent, Answer, StartAgent
@@ -145,6 +145,68 @@ def test_killed_api_leaves_no_lock_of_ours(
 
     git.commit(repo)
     assert is_whole(repo)
+
+
+def slow_driver(agent: Agent, directory: Path) -> Path:
+    """Have a merge of contents wait in the middle; returns the pipe to wait at."""
+    pipe = directory / "reached"
+    os.mkfifo(pipe)
+    program = directory / "slow"
+    program.write_text(f"#!/bin/sh\necho >{pipe}\nexec sleep 60\n")
+    program.chmod(0o755)
+    (agent.home / ".gitconfig").write_text(f'[merge "slow"]\n\tdriver = {program}\n')
+    return pipe
+
+
+def diverged(repo: Path) -> tuple[str, str]:
+    """Make `other`, which has changed another line; return the hashes of both."""
+    lines = [f"{number}\n" for number in range(20)]
+    run("checkout", "-q", "-b", "other", cwd=repo)
+    base = {".gitattributes": "a.txt merge=slow\n", "a.txt": "".join(lines)}
+    commit(repo, "base", base)
+    run("branch", "-f", "main", cwd=repo)
+    theirs = commit(repo, "theirs", {"a.txt": "".join(["theirs\n", *lines])})
+    run("checkout", "-q", "main", cwd=repo)
+    commit(repo, "before", {"b.txt": "b"})
+    ours = commit(repo, "ours", {"a.txt": "".join([*lines, "ours\n"])})
+    return ours, theirs
+
+
+@pytest.mark.parametrize("git_too", [False, True])
+@pytest.mark.parametrize("kind", ["merge", "rebase", "cherry-pick"])
+def test_killed_api_leaves_a_change_that_can_be_taken_back_and_made_again(
+    agent: Agent, repo: Path, tmp_path: Path, kind: str, git_too: bool
+) -> None:
+    ours, theirs = diverged(repo)
+    which: dict[str, dict[str, object]] = {
+        "merge": {"revision": "other"},
+        "rebase": {"upstream": "other"},
+        "cherry-pick": {"revisions": ["other"]},
+    }
+    body = {"path": repo, **AUTHOR, **which[kind]}
+    git, pipe = Git(agent), slow_driver(agent, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(git.post, kind, **body)
+        pipe.read_text()
+        if git_too:
+            os.kill(agent.api_pid(), signal.SIGSTOP)
+            for pid in gits(agent):
+                os.kill(pid, signal.SIGKILL)
+        kill_api(agent)
+    (agent.home / ".gitconfig").unlink()
+
+    # Clears away what is the agent's before it answers; what is git's own is told.
+    answer = git.post(kind, path=repo, step="abort")
+
+    assert answer.status == 200 or "is under way" in answer.json()["message"]
+    assert is_whole(repo)
+    assert head(repo) == ours
+    assert git.files(repo) == {}
+    git.do(kind, **body)
+    assert (repo / "a.txt").read_text().startswith("theirs\n0\n")
+    assert (repo / "a.txt").read_text().endswith("19\nours\n")
+    assert is_whole(repo)
+    run("cat-file", "-e", theirs, cwd=repo)
 
 
 def test_lock_that_was_there_before_is_left_by_the_sweep(

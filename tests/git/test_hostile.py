@@ -570,3 +570,23 @@ def test_repository_of_another_user_is_not_refused(git: Git, repo: Path) -> None
 
     assert git.told("status", repo)["currentBranch"] == "main"
     git.commit(repo, allow_empty=True)
+
+
+def test_clone_of_what_belongs_to_another_user_is_for_the_user_to_allow(
+    git: Git, repo: Path, tmp_path: Path
+) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to give a repository away")
+    for each in [repo, *repo.rglob("*")]:
+        os.chown(each, 12345, 12345, follow_symlinks=False)
+    configuration = git.agent.home / ".gitconfig"
+
+    for url in (str(repo), f"file://{repo}"):
+        body = {"url": url, "path": tmp_path / "clone"}
+        assert git.fails("clone", **body) == (403, "FORBIDDEN")
+        assert not (tmp_path / "clone").exists()
+    configuration.write_text(f"[safe]\n\tdirectory = {repo}/.git\n")
+    git.do("clone", url=str(repo), path=tmp_path / "clone")
+    configuration.unlink()
+
+    assert (tmp_path / "clone/a.txt").read_text() == "one\n"
