@@ -3,6 +3,7 @@
 from msgspec import field
 
 from agent import wire
+from agent.wire import UNSET, UnsetType
 
 
 class Version(wire.Model, frozen=True, kw_only=True):
@@ -59,3 +60,42 @@ class Metrics(wire.Model, frozen=True, kw_only=True):
     disk_used: int
     disk_total: int
     disk_free: int
+
+
+class ProcessUse(wire.Model, frozen=True, kw_only=True):
+    """One process of the sandbox."""
+
+    pid: int
+    parent: int
+    name: str
+    """The program's, at most 15 bytes; never its arguments."""
+    user: str | None
+    cpu_pct: float
+    """Of one core, since the request before; since its start, when it is new."""
+    mem_rss: int
+
+
+class Load(wire.Model, frozen=True, kw_only=True):
+    """How many processes want to run, averaged over so many minutes."""
+
+    one: float
+    five: float
+    fifteen: float
+    processes: int
+    """How many there are."""
+
+
+class Network(wire.Model, frozen=True, kw_only=True):
+    """Bytes over all interfaces but the loopback since they are up."""
+
+    bytes_sent: int
+    bytes_received: int
+
+
+class DetailedMetrics(Metrics, frozen=True, kw_only=True):
+    """The answer of `/system/metrics`; what follows only to who asks for it."""
+
+    processes: list[ProcessUse] | UnsetType = UNSET
+    load: Load | UnsetType = UNSET
+    network: Network | UnsetType = UNSET
+    history: list[Metrics] | UnsetType = UNSET

@@ -4,30 +4,44 @@ import asyncio
 import os
 import pwd
 from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 from aiohttp import web
+from msgspec import Meta
+from msgspec.structs import asdict, replace
 
+from agent import wire
 from agent.errors import AgentError
 from agent.registry import KEEPER, WORK_DIR
 from agent.system.environment import Environment
+from agent.system.history import Samplers
 from agent.system.metrics import Meter
 from agent.system.models import (
+    DetailedMetrics,
     Directory,
     EnvironmentRequest,
     Health,
     InitRequest,
     Message,
-    Metrics,
     Version,
 )
+from agent.system.processes import Census, load, network
 from agent.version import VERSION
+from agent.web.events import begin_events, encode_event
 from agent.web.routes import Routes
-from agent.web.server import DISPATCHER
+from agent.web.server import DISPATCHER, told_of_the_end
 
 routes = Routes("system")
 
 ENVIRONMENT = web.AppKey("environment", Environment)
 METER = web.AppKey("meter", Meter)
+SAMPLERS = web.AppKey("samplers", Samplers)
+CENSUS = web.AppKey("census", Census)
+
+TOP = 10
+Top = Annotated[int, Meta(ge=1, le=1000)]
+INTERVAL_S = 5
+Interval = Annotated[int, Meta(ge=1, le=3600)]
 
 INIT_TOKEN = "init-token"  # noqa: S105 - the name under which the keeper holds it
 KEEPER_ANSWER_LIMIT_S = 1.0
@@ -38,6 +52,8 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with."""
     app[ENVIRONMENT] = Environment(app[KEEPER])
     app[METER] = Meter()
+    app[SAMPLERS] = Samplers(lambda: Meter().measure)
+    app[CENSUS] = Census()
     yield
 
 
@@ -113,7 +129,47 @@ async def update_environment(request: web.Request, body: EnvironmentRequest) -> 
     return Message(message="environment updated")
 
 
-@routes.get("/system/metrics")
-async def metrics(request: web.Request) -> Metrics:
-    """Tell the use of processor, memory and disk against the sandbox's limits."""
-    return await asyncio.to_thread(request.app[METER].measure)
+@routes.get("/system/metrics", errors=(400,))
+async def metrics(
+    request: web.Request, verbose: bool = False, top: Top = TOP
+) -> DetailedMetrics:
+    """Tell the use of processor, memory and disk against the sandbox's limits.
+
+    `verbose` adds the `top` processes that used the processor most since the request
+    before, load, network, and the history: what was measured last, by requests and for
+    those who follow the stream.
+    """
+    found = await asyncio.to_thread(request.app[METER].measure)
+    samplers = request.app[SAMPLERS]
+    samplers.keep(found)
+    plain = DetailedMetrics(**asdict(found))
+    if not verbose:
+        return plain
+    details = await asyncio.to_thread(_details, request.app[CENSUS], top)
+    return replace(plain, **details, history=samplers.history())
+
+
+def _details(census: Census, top: int) -> dict[str, Any]:
+    return {"processes": census.top(top), "load": load(), "network": network()}
+
+
+@routes.get("/system/metrics/stream", errors=(400,))
+async def stream_metrics(
+    request: web.Request, interval: Interval = INTERVAL_S
+) -> web.StreamResponse:
+    """Tell `/system/metrics` every `interval` seconds, as server-sent events.
+
+    Each event is `metrics`. Who listens at the same interval shares the measurements;
+    nothing is measured when nobody listens.
+    """
+    gone = asyncio.Event()
+    async with request.app[SAMPLERS].listen(interval) as sampler:
+        with told_of_the_end(request, gone.set):
+            response = await begin_events(request)
+            number = 0
+            while (found := await sampler.take(gone)) is not None:
+                number += 1
+                event = encode_event(number, "metrics", wire.encode(found))
+                await response.write(event)
+            await response.write_eof()
+    return response
