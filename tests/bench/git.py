@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,12 +39,12 @@ BRANCHES = ("for-each-ref", "--format=%(refname)", "refs/heads/")
 LOG = ("log", "-z", "--format=%H%x00%an%x00%ae%x00%aI%x00%B")
 
 
-def git(words: Sequence[str], cwd: Path, stdin: bytes = b"") -> bytes:
+def git(words: Sequence[str], cwd: Path, stdin: bytes = b"", **variables: str) -> bytes:
     """Run git as a script of the user's would."""
     return subprocess.run(
         ["git", *words],
         cwd=cwd,
-        env={"PATH": os.defpath, "HOME": str(cwd.parent), **IDENTITY},
+        env={"PATH": os.defpath, "HOME": str(cwd.parent), **IDENTITY, **variables},
         input=stdin,
         check=True,
         capture_output=True,
@@ -223,6 +224,72 @@ def clone(bench: Bench) -> Iterator[Row]:
         )
 
 
+class Snapshots:
+    """States of one directory, kept by the agent, and by git in an index beside it.
+
+    Args:
+        agent: The agent.
+        root: The directory, a repository.
+        beside: Where git keeps what is not the repository's.
+    """
+
+    def __init__(self, agent: Agent, root: Path, beside: Path) -> None:
+        self._agent = agent
+        self._root = root
+        self._beside = beside
+        self._target = f"/git/checkpoint?path={quote(str(root))}"
+
+    def ours(self) -> float:
+        """Return how long a checkpoint takes."""
+        return seconds(self._ours)
+
+    def limit(self) -> float:
+        """Return how long git takes to keep all files in an index of its own."""
+        return seconds(self._limit)
+
+    def _ours(self) -> None:
+        answer = self._agent.request("POST", self._target, limit_s=120)
+        assert answer.status == 201, answer.body
+
+    def _limit(self) -> None:
+        (self._beside / "objects").mkdir(parents=True, exist_ok=True)
+        variables = {
+            "GIT_INDEX_FILE": str(self._beside / "index"),
+            "GIT_OBJECT_DIRECTORY": str(self._beside / "objects"),
+        }
+        git(["add", "-A", "."], self._root, **variables)
+        git(["write-tree"], self._root, **variables)
+
+    def forget(self) -> None:
+        """Leave neither side anything to build upon."""
+        listed = self._agent.request("GET", self._target).json()["checkpoints"]
+        for each in listed:
+            route = self._target.replace("?", f"/{each['id']}?")
+            assert self._agent.request("DELETE", route, limit_s=60).status == 204
+        shutil.rmtree(self._beside, ignore_errors=True)
+
+
+def checkpoints(bench: Bench) -> Iterator[Row]:
+    """Measure the first checkpoint of a directory, and one after a small change."""
+    root = bench.directory()
+    repo = grown(root)
+    with bench.agent() as agent:
+        found = Snapshots(agent, repo, root / "beside")
+        rivals = Rivals(agent, repo)
+        kinds = (("first checkpoint", found.forget), ("further one", rivals.edit))
+        for name, prepare in kinds:
+            # Imports and caches are paid before either is measured.
+            found.ours()
+            found.limit()
+            yield row(
+                bench,
+                name,
+                rivals.after(prepare, found.ours),
+                rivals.after(prepare, found.limit),
+                None,
+            )
+
+
 CASES = (
     Case(
         name="git",
@@ -236,5 +303,11 @@ CASES = (
         run=clone,
         needs=("git",),
         needs_root=True,
+    ),
+    Case(
+        name="git-checkpoint",
+        about="checkpoints of a large directory, against git and an index beside it",
+        run=checkpoints,
+        needs=("git",),
     ),
 )
