@@ -4,8 +4,9 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from tests.bench.clients import fetch, request
@@ -257,8 +258,8 @@ class Snapshots:
             "GIT_INDEX_FILE": str(self._beside / "index"),
             "GIT_OBJECT_DIRECTORY": str(self._beside / "objects"),
         }
-        git(["add", "-A", "."], self._root, **variables)
-        git(["write-tree"], self._root, **variables)
+        git(["add", "-A", "."], self._root, variables=variables)
+        git(["write-tree"], self._root, variables=variables)
 
     def forget(self) -> None:
         """Leave neither side anything to build upon."""
