@@ -40,7 +40,12 @@ BRANCHES = ("for-each-ref", "--format=%(refname)", "refs/heads/")
 LOG = ("log", "-z", "--format=%H%x00%an%x00%ae%x00%aI%x00%B")
 
 
-def git(words: Sequence[str], cwd: Path, stdin: bytes = b"", **variables: str) -> bytes:
+def git(
+    words: Sequence[str],
+    cwd: Path,
+    stdin: bytes = b"",
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Run git as a script of the user's would."""
     return subprocess.run(
         ["git", *words],

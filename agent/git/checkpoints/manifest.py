@@ -58,9 +58,10 @@ class ManifestWriter:
 
     def add(self, path: bytes, found: os.stat_result) -> None:
         """Note what is unusual about an entry."""
-        standing = Standing(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
-        if standing != Standing(usual_mode(found.st_mode), self._uid, self._gid):
-            self._entries[named(path)] = standing
+        mode = stat.S_IMODE(found.st_mode)
+        told = mode, found.st_uid, found.st_gid
+        if told != (usual_mode(found.st_mode), self._uid, self._gid):
+            self._entries[named(path)] = Standing(*told)
 
     def add_empty(self, path: bytes) -> None:
         """Note a directory with nothing in it."""

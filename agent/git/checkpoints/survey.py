@@ -17,7 +17,8 @@ from agent.files.journal import PREFIX
 from agent.git.checkpoints.manifest import Manifest, ManifestWriter
 from agent.git.checkpoints.models import Reason
 
-_TEMPORARY = re.compile(rb"(?:^|/)" + re.escape(PREFIX.encode()) + rb"[0-9a-f]{16}$")
+_MARK = PREFIX.encode()
+_TEMPORARY = re.compile(rb"(?:^|/)" + re.escape(_MARK) + rb"[0-9a-f]{16}$")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -49,8 +50,10 @@ class Surveyor:
 
     def __init__(self, top: bytes, limits: Limits, private: bytes) -> None:
         self._top = top
+        self._front = top.rstrip(b"/") + b"/"
         self._limits = limits
         self._private = private.rstrip(b"/") + b"/"
+        self._uid = os.geteuid()
         self._manifest = ManifestWriter()
         self._paths: list[bytes] = []
         self._skipped: list[tuple[bytes, Reason]] = []
@@ -74,8 +77,8 @@ class Surveyor:
             if reason is not None:
                 self._skipped.append((name, reason))
                 self._manifest.add_skipped(name)
-        for path in self._paths:
-            above = path.rpartition(b"/")[0]
+        for place in {path.rpartition(b"/")[0] for path in self._paths}:
+            above = place
             while above and above not in directories:
                 directories.add(above)
                 above = above.rpartition(b"/")[0]
@@ -89,13 +92,13 @@ class Surveyor:
 
     def _is_ours(self, name: bytes) -> bool:
         """Tell whether it is the agent's: its state, or a file on its way in."""
-        if _TEMPORARY.search(name):
+        if _MARK in name and _TEMPORARY.search(name):
             return True
-        return os.path.join(self._top, name).startswith(self._private)
+        return (self._front + name).startswith(self._private)
 
     def _take(self, name: bytes) -> Reason | None:
         """Take one file or link into the state; return why not, if so."""
-        place = os.path.join(self._top, name)
+        place = self._front + name
         try:
             found = os.lstat(place)
         except OSError as error:
@@ -104,7 +107,7 @@ class Surveyor:
         if stat.S_ISREG(found.st_mode):
             if found.st_size > self._limits.file_bytes:
                 return "too large"
-            if not os.access(place, os.R_OK, effective_ids=True):
+            if not self._is_readable(place, found):
                 return "unreadable"
             self._size_bytes += found.st_size
             if self._size_bytes > self._limits.state_bytes:
@@ -116,6 +119,12 @@ class Surveyor:
         self._paths.append(name)
         self._manifest.add(name, found)
         return None
+
+    def _is_readable(self, place: bytes, found: os.stat_result) -> bool:
+        """Tell whether we may read a file; asks the system only where it must."""
+        if found.st_uid == self._uid and found.st_mode & stat.S_IRUSR:
+            return True
+        return os.access(place, os.R_OK, effective_ids=True)
 
     def _take_directories(self, directories: set[bytes]) -> None:
         """Note the modes of directories, and those with nothing in them."""
