@@ -189,6 +189,39 @@ class Settings:
         "id of this sandbox; not given: the host name",
         platform="DAYTONA_SANDBOX_ID",
     )
+    otel_endpoint: str = _option(
+        str,
+        "",
+        "base URL of an OpenTelemetry collector; not given: nothing is exported",
+        platform="DAYTONA_OTEL_ENDPOINT",
+    )
+    otel_labels: str = _option(
+        str,
+        "",
+        "labels of what is exported, as k=v,k=v",
+        platform="DAYTONA_SANDBOX_OTEL_EXTRA_LABELS",
+    )
+    otel_environment: str = _option(
+        str, "sandbox", "deployment.environment.name of what is exported"
+    )
+    organization_id: str = _option(
+        str,
+        "",
+        "organization that what is exported is labelled with",
+        platform="DAYTONA_ORGANIZATION_ID",
+    )
+    region_id: str = _option(
+        str,
+        "",
+        "region that what is exported is labelled with",
+        platform="DAYTONA_REGION_ID",
+    )
+    snapshot: str = _option(
+        str,
+        "",
+        "snapshot that what is exported is labelled with",
+        platform="DAYTONA_SANDBOX_SNAPSHOT",
+    )
     log_level: str = _option(
         _level, "info", "debug, info, warning or error", platform="LOG_LEVEL"
     )

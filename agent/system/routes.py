@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from agent import wire
 from agent.errors import AgentError
-from agent.registry import KEEPER, WORK_DIR
+from agent.registry import KEEPER, SETTINGS, WORK_DIR
 from agent.system.environment import Environment
 from agent.system.history import Samplers
 from agent.system.metrics import Meter
@@ -26,6 +26,7 @@ from agent.system.models import (
     Version,
 )
 from agent.system.processes import Census, load, network
+from agent.system.telemetry.telemetry import Telemetry
 from agent.version import VERSION
 from agent.web.events import begin_events, encode_event
 from agent.web.routes import Routes
@@ -36,6 +37,7 @@ routes = Routes("system")
 ENVIRONMENT = web.AppKey("environment", Environment)
 METER = web.AppKey("meter", Meter)
 SAMPLERS = web.AppKey("samplers", Samplers)
+TELEMETRY = web.AppKey("telemetry", Telemetry)
 CENSUS = web.AppKey("census", Census)
 
 TOP = 10
@@ -52,9 +54,15 @@ async def context(app: web.Application) -> AsyncIterator[None]:
     """Open what the routes work with."""
     app[ENVIRONMENT] = Environment(app[KEEPER])
     app[METER] = Meter()
+    telemetry = Telemetry(app[SETTINGS], app[KEEPER], app[DISPATCHER])
+    app[TELEMETRY] = telemetry
     app[SAMPLERS] = Samplers(lambda: Meter().measure)
     app[CENSUS] = Census()
+    if telemetry.is_wanted and (token := await app[KEEPER].kv_get(INIT_TOKEN)):
+        # An earlier api was given it.
+        await telemetry.begin(token.decode())
     yield
+    await telemetry.aclose()
 
 
 @routes.get("/version", public=True)
@@ -110,8 +118,9 @@ async def _home(environment: Environment) -> str:
 
 @routes.post("/init", errors=(400,))
 async def init(request: web.Request, body: InitRequest | None = None) -> Message:
-    """Take the token for telemetry; gates nothing, and may be called again."""
+    """Take the token for telemetry, which begins anew; gates nothing."""
     token = (body and body.token) or ""
+    await request.app[TELEMETRY].begin(token)
     await request.app[KEEPER].kv_set(INIT_TOKEN, token.encode())
     return Message(message="initialized")
 

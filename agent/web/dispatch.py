@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aiohttp import hdrs, web
 from multidict import istr
@@ -26,6 +26,9 @@ from agent.web.router import Match, Router
 from agent.web.routes import Route, Routes
 
 log = logging.getLogger("agent.request")
+
+OnRequest = Callable[[str, Mapping[str, str], str, int, float], None]
+"""Takes method, headers, the route's template or nothing, status and seconds."""
 
 READ_ONLY = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 REQUEST_ID = istr("X-Request-Id")
@@ -69,6 +72,8 @@ class Dispatcher:
         self.draining = False
         """True from SIGTERM on: only public routes are still answered."""
         self.counts = Counts() if counting else None
+        self.on_request: OnRequest | None = None
+        """Called with each request that was answered."""
         self.in_flight = 0
         """Requests being answered, open websockets included."""
         self.on_drain: set[Callable[[], None]] = set()
@@ -221,6 +226,9 @@ class Dispatcher:
         seconds = time.monotonic() - started
         if self.counts is not None:
             self.counts.add(request, route, status, seconds, response)
+        if self.on_request is not None:
+            template = route.path if route is not None else ""
+            self.on_request(request.method, request.headers, template, status, seconds)
         # Probes and polls would drown what matters.
         is_routine = request.method in READ_ONLY and status < BAD_REQUEST
         level = logging.DEBUG if is_routine else logging.INFO

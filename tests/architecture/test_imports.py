@@ -45,7 +45,7 @@ ONLY_IN = {
     "gitdb": ("git/",),
     "pygls": ("lsp/client.py",),
     "lsprotocol": (),
-    "opentelemetry": ("telemetry/",),
+    "opentelemetry": ("system/telemetry/export.py",),
     "prometheus_client": ("metrics/exposition.py",),
     "subprocess": ("git/", "lsp/"),
     "multiprocessing": (),

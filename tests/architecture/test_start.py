@@ -11,6 +11,7 @@ HEAVY = {
     "gitdb",
     "lsprotocol",
     "multiprocessing",
+    "opentelemetry",
     "prometheus_client",
     "psutil",
     "pydantic",

@@ -1,0 +1,1 @@
+"""Traces, metrics and logs for an OpenTelemetry collector (contract 70 §10)."""
