@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -19,7 +19,6 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -32,8 +31,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from agent.settings import Settings
-from agent.system.metrics import ControlGroup, Meter
-from agent.system.models import Metrics
+from agent.system.telemetry.gauges import add_metrics
 from agent.version import VERSION
 from agent.web.log import Redactor
 
@@ -97,7 +95,7 @@ class Export:
         self._metrics = MeterProvider(
             metric_readers=[reader], resource=resource, shutdown_on_exit=False
         )
-        _add_gauges(self._metrics)
+        self._end_host_metrics = add_metrics(self._metrics)
         self._tracer = self._traces.get_tracer("toolbox-agent", VERSION)
         self._logger = self._logs.get_logger("toolbox-agent", VERSION)
         self._propagator = CompositePropagator(
@@ -158,6 +156,7 @@ class Export:
             self._metrics.shutdown,
         ]
         # All at once: one that hangs takes the time of none of the others.
+        self._end_host_metrics()
         threads = [threading.Thread(target=each, daemon=True) for each in providers]
         for thread in threads:
             thread.start()
@@ -223,69 +222,6 @@ class _Handler(logging.Handler):
                 if value is not None
             },
         )
-
-
-def _add_gauges(provider: MeterProvider) -> None:
-    meter = provider.get_meter("toolbox-agent", VERSION)
-    measured = _Measured()
-    disk = {"device": "/"}
-
-    def cpu_limit() -> float:
-        return ControlGroup().cpu_limit() or float(measured.now().cpu_count)
-
-    def memory_pct() -> float:
-        now = measured.now()
-        return 100 * now.mem_used / now.mem_total if now.mem_total else 0.0
-
-    def disk_pct() -> float:
-        now = measured.now()
-        return 100 * now.disk_used / now.disk_total if now.disk_total else 0.0
-
-    gauges: Iterable[tuple[str, str, Callable[[], float], dict[str, str]]] = (
-        ("cpu.limit", "{cpu}", cpu_limit, {}),
-        ("cpu.utilization", "%", lambda: measured.now().cpu_used_pct, {}),
-        ("memory.limit", "By", lambda: measured.now().mem_total, {}),
-        ("memory.usage", "By", lambda: measured.now().mem_used, {}),
-        ("memory.utilization", "%", memory_pct, {}),
-        ("filesystem.usage", "By", lambda: measured.now().disk_used, disk),
-        ("filesystem.total", "By", lambda: measured.now().disk_total, disk),
-        ("filesystem.available", "By", lambda: measured.now().disk_free, disk),
-        ("filesystem.utilization", "%", disk_pct, disk),
-    )
-    for name, unit, read, attributes in gauges:
-        meter.create_observable_gauge(
-            f"daytona.sandbox.{name}",
-            callbacks=[_observing(read, attributes)],
-            unit=unit,
-        )
-
-
-def _observing(
-    read: Callable[[], float], attributes: dict[str, str]
-) -> Callable[[CallbackOptions], Iterator[Observation]]:
-    def observe(_options: CallbackOptions) -> Iterator[Observation]:
-        yield Observation(read(), attributes)
-
-    return observe
-
-
-class _Measured:
-    """The sandbox's metrics, measured once for all gauges of an export."""
-
-    FRESH_S = 1.0
-
-    def __init__(self) -> None:
-        self._meter = Meter()
-        self._at_s = 0.0
-        self._last: Metrics | None = None
-
-    def now(self) -> Metrics:
-        """Return what was measured within the last second."""
-        now_s = time.monotonic()
-        if self._last is None or now_s - self._at_s > self.FRESH_S:
-            self._last = self._meter.measure()
-            self._at_s = now_s
-        return self._last
 
 
 def _quieten() -> Callable[[], None]:
