@@ -50,6 +50,7 @@ class Guard:
         self._signing_key = settings.signing_key.encode()
         self._open = settings.trust_network
         self._no_auth = settings.no_auth
+        self._keeps_pages_out = settings.no_auth
         self._hosts = frozenset(each.lower() for each in settings.allowed_hosts)
         self._origins = frozenset(each.lower() for each in settings.allowed_origins)
         self._clock = clock
@@ -66,6 +67,19 @@ class Guard:
             ForbiddenError: A foreign Origin, or a cross-site request.
             UnauthorizedError: No token, or a wrong one.
         """
+        self._check_caller(request, route, query)
+        if (
+            self._keeps_pages_out
+            and route is not None
+            and route.open_ended
+            and SEC_FETCH_SITE in request.headers
+        ):
+            # A page would be of the agent's own origin, to which all is allowed then.
+            raise ForbiddenError("a browser may not open ports at the agent's address")
+
+    def _check_caller(
+        self, request: web.Request, route: Route | None, query: Query
+    ) -> None:
         if self._open or self._has_header_token(request):
             return
         if route is not None and route.signed and self._is_signed(request, query):

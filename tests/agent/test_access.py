@@ -147,6 +147,10 @@ def test_no_auth_says_so_and_still_keeps_pages_out(start_agent: StartAgent) -> N
     assert ask(agent, "GET", "/work-dir") == 200
     assert ask(agent, "GET", "/work-dir", Origin="http://evil.test") == 403
     assert ask(agent, "GET", "/work-dir", Host="evil.test") == 421
+    # A page of the sandbox would have the agent's origin; programs have none.
+    assert ask(agent, "GET", "/proxy/1/") == 502
+    assert ask(agent, "GET", "/proxy/1/", **{"Sec-Fetch-Site": "none"}) == 403
+    assert ask(agent, "GET", "/proxy/1/", **{"Sec-Fetch-Site": "same-origin"}) == 403
 
 
 def test_a_trusted_network_listens_everywhere_without_a_token(
@@ -155,6 +159,9 @@ def test_a_trusted_network_listens_everywhere_without_a_token(
     agent = start_agent("--host", "0.0.0.0", "--trust-network")
 
     assert ask(agent, "GET", "/work-dir", Host="box.example") == 200
+    # The network's own proxy keeps the pages of the sandbox at another origin.
+    site = {"Host": "box.example", "Sec-Fetch-Site": "none"}
+    assert ask(agent, "GET", "/proxy/1/", **site) == 502
     assert "warning" in agent.log()
 
 

