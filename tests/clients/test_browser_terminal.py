@@ -4,7 +4,6 @@ import contextlib
 import http.server
 import json
 import queue
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.pty.conftest import environment_token, settle_in
-from tests.support.agent import StartAgent, environment
+from tests.support.agent import StartAgent
+from tests.support.browser import browser_at
 
 PAGE = """<!doctype html><script>
 const told = { texts: [], output: "" }
@@ -33,17 +33,6 @@ socket.onclose = ({ code, reason, wasClean }) => {
   fetch("/told", { method: "POST", body: JSON.stringify(told) })
 }
 </script>"""
-
-CHROMIUM = [
-    "chromium",
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @contextlib.contextmanager
@@ -74,22 +63,6 @@ def page_server(told: queue.Queue[Any]) -> Iterator[http.server.ThreadingHTTPSer
         yield server
         server.shutdown()
         thread.join()
-
-
-@contextlib.contextmanager
-def browser_at(url: str, profile: Path) -> Iterator[None]:
-    """Show a page in a browser."""
-    with subprocess.Popen(
-        [*CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0", url],
-        env=environment(HOME=str(profile)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as browser:
-        try:
-            yield
-        finally:
-            browser.terminate()
 
 
 @pytest.mark.clients

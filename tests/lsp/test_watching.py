@@ -1,5 +1,6 @@
 """What changes on the disk is known at once, whoever changed it and however."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -250,8 +251,11 @@ def watched(desk: Desk) -> list[tuple[str, int]]:
 
 def watches(desk: Desk) -> int:
     """Return how many watches the agent has."""
-    pid = desk.agent.api_pid()
-    links = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for each in Path(f"/proc/{desk.agent.api_pid()}/fd").iterdir():
+        # Others are closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            links.append(str(each.readlink()))
     return links.count("anon_inode:inotify")
 
 

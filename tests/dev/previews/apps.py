@@ -6,16 +6,13 @@ import http.server
 import json
 import queue
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from agent.dev.previews.addresses import name_of
-from tests.clients.test_browser_terminal import CHROMIUM
-from tests.support.agent import Agent, StartAgent, environment
+from tests.support.agent import Agent, StartAgent
 
 PREVIEWS = re.compile(r"previews\s+(http://\S+)")
 CONTROL_PLANE = re.compile(r"control plane\s+(http://\S+)")
@@ -166,19 +163,3 @@ def previewed(start_agent: StartAgent, *options: str) -> Previewed:
     return Previewed(
         agent, agent.wait_line(CONTROL_PLANE)[1], agent.wait_line(PREVIEWS)[1]
     )
-
-
-@contextlib.contextmanager
-def browser_at(url: str, profile: Path) -> Iterator[None]:
-    """Show a page in a browser."""
-    with subprocess.Popen(
-        [*CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0", url],
-        env=environment(HOME=str(profile)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as browser:
-        try:
-            yield
-        finally:
-            browser.terminate()

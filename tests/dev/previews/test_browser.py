@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.clients.environments import node_with, tools_path
-from tests.dev.previews.apps import KEY, browser_at, previewed, serving_app
+from tests.dev.previews.apps import KEY, previewed, serving_app
 from tests.support.agent import StartAgent
+from tests.support.browser import browser_at
 
 pytestmark = [pytest.mark.timeout(120)]
 WAIT_S = 60.0
