@@ -102,12 +102,12 @@ class Dispatcher:
         failure: Failure | None = None
         self.in_flight += 1
         try:
-            await self._open_room(request, path)
-            match = self._admit(request, path, query)
-            route = match.route
+            if not self.router.is_known(path):
+                await self._open_room(request, path)
+            route, names = self._admit(request, path, query)
             if request.method not in READ_ONLY:
                 reset_if_we_die(request)
-            response = await route.call(request, match.names, query)
+            response = await route.call(request, names, query)
         except Exception as error:
             if has_left(request, error):
                 # What it started goes on; there is nobody to tell.

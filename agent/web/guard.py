@@ -107,18 +107,20 @@ class Guard:
         )
 
     def _has_header_token(self, request: web.Request) -> bool:
-        scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(
-            " "
-        )
-        if scheme.lower() == "bearer" and self._matches(credentials.strip()):
-            return True
-        return self._matches(request.headers.get(PREVIEW_TOKEN_HEADER, ""))
+        headers = request.headers
+        authorization = headers.get(hdrs.AUTHORIZATION)
+        if authorization is not None:
+            scheme, _, credentials = authorization.partition(" ")
+            if scheme.lower() == "bearer" and self._matches(credentials.strip()):
+                return True
+        token = headers.get(PREVIEW_TOKEN_HEADER)
+        return token is not None and self._matches(token)
 
     def _has_query_token(self, request: web.Request, query: Query) -> bool:
         # A token in a URL ends up in histories and logs, so it is taken only where
         # a browser can send it in no other way.
-        values = query.get(QUERY_TOKEN, [""])
-        return is_upgrade(request) and self._matches(values[0])
+        values = query.get(QUERY_TOKEN)
+        return values is not None and is_upgrade(request) and self._matches(values[0])
 
     def _is_signed(self, request: web.Request, query: Query) -> bool:
         """Tell whether the URL bears a valid, unexpired signature (contract 10 §5)."""

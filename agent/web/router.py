@@ -8,6 +8,7 @@ nothing is ever redirected: a 3xx on DELETE broke clients.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +17,7 @@ from agent.web.query import unquote
 from agent.web.routes import Route
 
 
-class Match(msgspec.Struct, frozen=True):
+class Match(NamedTuple):
     """A route and the path segments it names, decoded."""
 
     route: Route
@@ -107,6 +108,10 @@ class Router:
         ):
             segments = segments[:-1]
         return "/" + "/".join(segments)
+
+    def is_known(self, path: str) -> bool:
+        """Tell whether a canonical path is that of a route without names in it."""
+        return path in self._plain
 
     def match(self, method: str, path: str) -> Match:
         """Return the route for a canonical path.

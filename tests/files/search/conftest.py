@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from agent.files import routes as files_routes
-from agent.files.search import routes as search_routes, searches
+from agent.files.search import searches
 from agent.files.search.searches import Found, Options, Searches
 from agent.keeper.client import Keeper
-from agent.registry import KEEPER, SETTINGS, WORK_DIR
-from agent.settings import Settings
-from agent.web.dispatch import Dispatcher
-from agent.web.server import application
 from tests.keeper.harness import running
 from tests.support.measuring import is_measured
 
@@ -96,15 +90,3 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         keeper = await keeper_house.open()
         yield House(keeper, keeper_house.work_dir)
         assert await keeper.list() == ()
-
-
-def app_with(keeper: Keeper, work_dir: Path) -> web.Application:
-    """Return the application of the search routes."""
-    settings = Settings(token="search-token", state_dir=str(work_dir.parent / "state"))
-    tables = [files_routes.routes, search_routes.routes]
-    app = application(Dispatcher(tables, settings), settings)
-    app[SETTINGS] = settings
-    app[WORK_DIR] = str(work_dir)
-    app[KEEPER] = keeper
-    app.cleanup_ctx.extend([files_routes.context, search_routes.context])
-    return app

@@ -3,16 +3,17 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
 from yarl import URL
 
-from tests.files.search.conftest import House, app_with
-
-AUTH = {"Authorization": "Bearer search-token"}
-Client = TestClient[Any, Any]
+from agent.files import routes as files_routes
+from agent.files.search import routes as search_routes
+from agent.registry import KEEPER, WORK_DIR
+from agent.settings import Settings
+from tests.files.search.conftest import House
+from tests.support.serving import AUTH, TOKEN, serving
 
 
 def write(path: bytes, text: str) -> None:
@@ -22,13 +23,24 @@ def write(path: bytes, text: str) -> None:
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[Client]:
-    app = app_with(house.keeper, house.work_dir)
-    async with TestClient(TestServer(app), headers=AUTH) as client:
+async def client(house: House) -> AsyncIterator[ClientSession]:
+    def prepare(app: web.Application) -> None:
+        app[WORK_DIR] = str(house.work_dir)
+        app[KEEPER] = house.keeper
+
+    settings = Settings(token=TOKEN, state_dir=str(house.work_dir.parent / "state"))
+    tables = [files_routes.routes, search_routes.routes]
+    contexts = [files_routes.context, search_routes.context]
+    async with (
+        serving(tables, contexts, settings, prepare=prepare) as served,
+        ClientSession(served.url, headers=AUTH) as client,
+    ):
         yield client
 
 
-async def test_find_tells_file_line_and_content(client: Client, house: House) -> None:
+async def test_find_tells_file_line_and_content(
+    client: ClientSession, house: House
+) -> None:
     (house.work_dir / "a.txt").write_bytes(b"one\r\ntwo one\n")
 
     async with client.get("/files/find", params={"path": ".", "pattern": "one"}) as got:
@@ -44,7 +56,7 @@ async def test_find_tells_file_line_and_content(client: Client, house: House) ->
     ]
 
 
-async def test_search_tells_paths(client: Client, house: House) -> None:
+async def test_search_tells_paths(client: ClientSession, house: House) -> None:
     (house.work_dir / "d").mkdir()
     (house.work_dir / "d/x.py").touch()
 
@@ -55,7 +67,7 @@ async def test_search_tells_paths(client: Client, house: House) -> None:
     assert found == {"files": [f"{house.work_dir}/d/x.py"]}
 
 
-async def test_nothing_found_is_an_empty_list(client: Client) -> None:
+async def test_nothing_found_is_an_empty_list(client: ClientSession) -> None:
     params = {"path": ".", "pattern": "nothing"}
     async with client.get("/files/find", params=params) as got:
         assert await got.json() == []
@@ -80,7 +92,7 @@ async def test_nothing_found_is_an_empty_list(client: Client) -> None:
     ],
 )
 async def test_what_cannot_be_searched_is_told(
-    client: Client,
+    client: ClientSession,
     house: House,
     route: str,
     query: dict[str, str],
@@ -96,7 +108,7 @@ async def test_what_cannot_be_searched_is_told(
 
 
 async def test_a_cut_answer_says_so_and_how_to_go_on(
-    client: Client, house: House
+    client: ClientSession, house: House
 ) -> None:
     (house.work_dir / "a").write_text("x\n" * 5)
     seen: list[int] = []
@@ -114,13 +126,15 @@ async def test_a_cut_answer_says_so_and_how_to_go_on(
     assert query["cursor"] == ""
 
 
-async def test_context_has_bounds(client: Client) -> None:
+async def test_context_has_bounds(client: ClientSession) -> None:
     params = {"path": ".", "pattern": "x", "context": "101"}
     async with client.get("/files/find", params=params) as got:
         assert got.status == 400
 
 
-async def test_replace_reports_each_file_in_order(client: Client, house: House) -> None:
+async def test_replace_reports_each_file_in_order(
+    client: ClientSession, house: House
+) -> None:
     (house.work_dir / "a").write_bytes(b"old \xff old\r\n")
     (house.work_dir / "b").write_bytes(b"none")
     body = {"files": ["a", "missing", "b", "."], "pattern": "old", "newValue": "new"}
@@ -150,19 +164,21 @@ async def test_replace_reports_each_file_in_order(client: Client, house: House) 
         {"files": [1], "pattern": "x", "newValue": "x"},
     ],
 )
-async def test_a_bad_replace_body_is_refused(client: Client, body: object) -> None:
+async def test_a_bad_replace_body_is_refused(
+    client: ClientSession, body: object
+) -> None:
     async with client.post("/files/replace", json=body) as got:
         assert (got.status, (await got.json())["code"]) == (400, "INVALID_REQUEST_BODY")
 
 
-async def test_replace_in_no_files_is_fine(client: Client) -> None:
+async def test_replace_in_no_files_is_fine(client: ClientSession) -> None:
     body = {"files": [], "pattern": "x", "newValue": ""}
     async with client.post("/files/replace", json=body) as got:
         assert (got.status, await got.json()) == (200, [])
 
 
 async def test_a_root_whose_name_is_no_utf8_is_found(
-    client: Client, house: House
+    client: ClientSession, house: House
 ) -> None:
     write(os.fsencode(house.work_dir) + b"/\xff/f", "here\n")
 

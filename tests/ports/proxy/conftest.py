@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pytest
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from agent.ports.proxy import routes
 from agent.settings import Settings
@@ -51,19 +52,15 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    async with contextlib.AsyncExitStack() as stack:
+def serve(aiohttp_server: AiohttpServer) -> Serve:
+    async def start(app: web.Application, host: str = "127.0.0.1") -> int:
+        server = await aiohttp_server(
+            app, host=host, shutdown_timeout=0.1, auto_decompress=False
+        )
+        assert server.port is not None
+        return server.port
 
-        async def start(app: web.Application, host: str = "127.0.0.1") -> int:
-            runner = web.AppRunner(app, shutdown_timeout=0.1, auto_decompress=False)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.create_server((host, 0), family=family)
-            await web.SockSite(runner, sock).start()
-            return int(sock.getsockname()[1])
-
-        yield start
+    return start
 
 
 @pytest.fixture
