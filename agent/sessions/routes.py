@@ -44,7 +44,7 @@ from agent.web.idempotency import KEY_HEADER, answer_once
 from agent.web.routes import JSON_TYPE, Routes, with_headers
 from agent.web.server import told_of_the_end
 from agent.web.stream import stream
-from agent.web.websockets import WEBSOCKETS, reason_bytes
+from agent.web.websockets import WEBSOCKETS, beside, reason_bytes
 from agent.wire import UNSET
 
 routes = Routes("process")
@@ -453,20 +453,16 @@ async def _by_websocket(
         if not follow:
             log.stop_at((await keeper.info(state.job.id)).stored_bytes)
         socket = await sockets.accept(request)
-        reading = asyncio.create_task(_read(socket, log))
-        pinging = asyncio.create_task(_ping(socket))
         try:
-            async for ready in messages(
-                log, labelled=is_labelled, only=only, says_dropped=offset is None
-            ):
-                for message in ready:
-                    await socket.send_bytes(message)
+            async with beside(_read(socket, log), _ping(socket)):
+                async for ready in messages(
+                    log, labelled=is_labelled, only=only, says_dropped=offset is None
+                ):
+                    for message in ready:
+                        await socket.send_bytes(message)
             await _close(socket, log)
         finally:
             sockets.forget(socket)
-            for task in (reading, pinging):
-                task.cancel()
-            await asyncio.gather(reading, pinging, return_exceptions=True)
     return socket
 
 

@@ -7,8 +7,10 @@ them with 1001.
 """
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http import WSCloseCode
@@ -70,6 +72,23 @@ def check_upgrade(request: web.Request) -> None:
 def _protocols(request: web.Request) -> tuple[str, ...]:
     chosen = choose_subprotocol(offered_subprotocols(request))
     return (chosen,) if chosen else ()
+
+
+@contextlib.asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Have works go on while inside: what reads a socket while another writes, say.
+
+    They are over afterwards, so that the socket can be closed in order. While somebody
+    receives, aiohttp does not wait for the client's own close but drops the connection;
+    what the client sent meanwhile then resets it, and our last words may be lost.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Websockets:

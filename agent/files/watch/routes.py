@@ -1,6 +1,5 @@
 """The route that tells of changes, as server-sent events or over a websocket."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from agent.web.events import begin_events, encode_event, last_event_id
 from agent.web.guard import is_upgrade
 from agent.web.routes import Routes
 from agent.web.server import told_of_the_end
-from agent.web.websockets import WEBSOCKETS
+from agent.web.websockets import WEBSOCKETS, beside
 
 routes = Routes("files")
 
@@ -84,19 +83,17 @@ def _as_event(event: WatchEvent) -> bytes:
 async def _by_websocket(request: web.Request, listener: Listener) -> web.StreamResponse:
     sockets = request.app[WEBSOCKETS]
     socket = await sockets.accept(request)
-    reading = asyncio.create_task(_read(socket, listener))
     try:
-        await socket.send_str(_as_text(listener.begin()))
-        while (events := await listener.take(PING_S)) is not None:
-            for event in events:
-                await socket.send_str(_as_text(event))
-            if not events:
-                await socket.ping()
+        async with beside(_read(socket, listener)):
+            await socket.send_str(_as_text(listener.begin()))
+            while (events := await listener.take(PING_S)) is not None:
+                for event in events:
+                    await socket.send_str(_as_text(event))
+                if not events:
+                    await socket.ping()
         await socket.close()
     finally:
         sockets.forget(socket)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
     return socket
 
 

@@ -19,6 +19,7 @@ from agent.lsp.framing import Framer, FramingError, frame
 from agent.lsp.places import Project
 from agent.lsp.registry import LanguageServers
 from agent.web.duplex import Duplex
+from agent.web.websockets import beside
 
 WAITING_MAX_BYTES = 64 * 1024 * 1024
 """Said by a server and not taken by its editor, which is then disconnected."""
@@ -102,15 +103,13 @@ class Bridge:
 
     async def run(self, socket: Duplex) -> None:
         """Pass on what both say until one of them has enough."""
-        hearing = asyncio.create_task(self._hear(socket))
         try:
             with contextlib.suppress(ConnectionResetError):
-                await self._speak(socket)
+                async with beside(self._hear(socket)):
+                    await self._speak(socket)
                 code, reason = self._over or (NORMAL, "")
                 await socket.close(code, reason)
         finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
             await self.aclose()
 
     async def aclose(self) -> None:
