@@ -45,7 +45,7 @@ ONLY_IN = {
     "gitdb": ("git/",),
     "pygls": ("lsp/client.py",),
     "lsprotocol": (),
-    "opentelemetry": ("system/telemetry/export.py",),
+    "opentelemetry": ("system/telemetry/",),
     "prometheus_client": ("metrics/exposition.py",),
     "subprocess": ("git/", "lsp/"),
     "multiprocessing": (),
