@@ -10,6 +10,7 @@ from agent.errors import InvalidRequestError
 from agent.git.models import CommitInfo
 from agent.git.refs import is_ref_name
 from agent.git.registry import Repositories
+from agent.git.repository import written_head
 from agent.git.runner import Options, Runner
 
 FORMAT = "%H%x00%an%x00%ae%x00%aI%x00%B%x00"
@@ -56,8 +57,11 @@ async def commit(
     )
     async with repositories.changing(repository) as change:
         await change.run(*words, options=options)
-        made = await change.run("rev-parse", "--verify", "HEAD")
-    return made.text
+        # To ask git is another process.
+        made = await repositories.runner.local.run(written_head, repository)
+        if made is None:
+            made = (await change.run("rev-parse", "--verify", "HEAD")).text
+    return made
 
 
 async def history(

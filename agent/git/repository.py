@@ -5,6 +5,7 @@ they would lead a commit into another repository, or its log into any file of th
 """
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from agent.git.guards import Configuration, Setting
 
 REPO_NOT_FOUND = "GIT_REPO_NOT_FOUND"
 GITFILE_MAX_BYTES = 4096 + len("gitdir: \n")
+
+WHOLE_HASH = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\n")
 
 WRITTEN = (
     "HEAD",
@@ -132,6 +135,25 @@ def looks_like_repository(git_dir: str, common_dir: str | None = None) -> bool:
 def holds_repository(path: str) -> bool:
     """Tell whether a directory is, or has, a repository of its own."""
     return os.path.lexists(os.path.join(path, ".git")) or looks_like_repository(path)
+
+
+def written_head(repository: Repository) -> str | None:
+    """Return the commit that HEAD leads to, when a file says so; looks at the disk.
+
+    That is so where git has just committed (`git help gitrepository-layout`); else, as
+    with packed refs or another store of refs, git has to be asked.
+    """
+    try:
+        words = _read(os.path.join(repository.git_dir, "HEAD"))
+        if words.startswith(b"ref: refs/heads/"):
+            name = os.fsdecode(words.removeprefix(b"ref: ").rstrip(b"\n"))
+            if ".." in name:
+                return None
+            words = _read(os.path.join(repository.common_dir, name))
+    except (OSError, InvalidRequestError):
+        return None
+    found = WHOLE_HASH.fullmatch(words)
+    return found[1].decode() if found else None
 
 
 def _named_by_file(file: str, shown: str) -> str:

@@ -387,6 +387,33 @@ def test_first_commit_makes_the_branch(git: Git, tmp_path: Path) -> None:
     assert head(repo) == made
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["checkout", "-q", "--detach"],
+        ["checkout", "-q", "-b", "deep/er"],
+        ["pack-refs", "--all"],
+        ["symbolic-ref", "refs/heads/also", "refs/heads/main"],
+        ["worktree", "add", "-q", "../linked"],
+    ],
+    ids=["detached", "deep", "packed", "symbolic", "linked"],
+)
+def test_commit_tells_its_hash_wherever_head_is(
+    git: Git, repo: Path, words: list[str]
+) -> None:
+    run(*words, cwd=repo)
+    if "symbolic-ref" in words:
+        (repo / ".git/HEAD").write_text("ref: refs/heads/also\n")
+    linked = repo.parent / "linked"
+    place = linked if linked.exists() else repo
+    before = head(place)
+
+    made = git.commit(place, allow_empty=True)
+
+    assert made == head(place) != before
+    assert run("rev-parse", f"{made}^", cwd=place) == before
+
+
 def test_commit_of_a_merge_has_both_parents(git: Git, repo: Path) -> None:
     conflict(repo)
     assert git.fails("commit", path=repo, message="m", **AUTHOR) == (
